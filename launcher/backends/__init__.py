@@ -1,0 +1,1 @@
+"""Where jobs run: one package a backend, one protocol."""

@@ -1,0 +1,118 @@
+"""The protocol of a backend, and the values that pass through it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from launcher.job.placement import Placement
+from launcher.job.spec import JobSpec
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens unless somebody submits again."""
+        return self not in (State.PENDING, State.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The newest progress line of rank 0."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float | None
+    samples_per_second: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus:
+    """All that is known of a job at one moment."""
+
+    name: str
+    namespace: str
+    backend: Literal["local", "kubernetes"]
+    state: State
+    ranks: int
+    nodes: int
+    attempt: int
+    """How often the job was started (submissions and in-place restarts), 0 before the first."""
+    submitted: datetime
+    ended: datetime | None
+    exit_code: int | None
+    """The trainer's exit code, once over."""
+    reason: str
+    """One line on why the state is what it is; empty when there is nothing to say."""
+    results: str
+    """Folder of the results."""
+    progress: Progress | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """A line of one rank's log."""
+
+    source: str
+    """Such as "rank 0" or "supervisor"."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submit did."""
+
+    outcome: Literal["created", "resumed", "unchanged", "already done"]
+    status: JobStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A job's results folder, read."""
+
+    path: str
+    summary: dict[str, Any] | None
+    """summary.json; None until the job has succeeded."""
+    files: tuple[str, ...]
+    """Paths relative to the folder, sorted."""
+
+
+class Backend(Protocol):
+    """Runs jobs. Every method raises launcher.errors.JobNotFound for a name it does not know."""
+
+    def submit(self, spec: JobSpec, placement: Placement, *, fresh: bool) -> Submission:
+        """Start or continue the job, or find that there is nothing to do."""
+
+    def get(self, name: str) -> JobStatus:
+        """The job's status now."""
+
+    def list(self) -> tuple[JobStatus, ...]:
+        """All jobs, newest first."""
+
+    def watch(self, name: str) -> Iterator[JobStatus]:
+        """A status at once and at each change, ending after one that is over."""
+
+    def logs(self, name: str, *, follow: bool, rank: int | None, tail: int | None) -> Iterator[LogLine]:
+        """Lines of the newest attempt, all ranks merged; with ``follow`` until the job is over."""
+
+    def cancel(self, name: str, *, grace_seconds: float) -> JobStatus:
+        """Stop with a checkpoint; the job can be submitted again to go on."""
+
+    def delete(self, name: str, *, grace_seconds: float) -> None:
+        """Stop and forget the job. Results stay."""
+
+    def results(self, name: str) -> Results:
+        """The results folder."""

@@ -1,0 +1,1 @@
+"""From job.yaml to values: pure functions on frozen models."""

@@ -1,0 +1,1 @@
+"""The PyTorch trainer: one supervisor a machine, one process a rank."""

@@ -1,0 +1,69 @@
+"""Where samples come from, how they are split, and how training images are varied."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.config.base import Config
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Augment(Config):
+    """Random variation of training images; each image's draw depends on (seed, epoch, sample) alone."""
+
+    mirror: bool = False
+    """Flip half of the images left to right."""
+    pad_crop: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pad by this many pixels on each side, then crop back to the original size at a random place (pixels)."""
+
+
+class ImageData(Config):
+    """What every image data set has in common."""
+
+    validation_fraction: Fraction = 0.0
+    """Share of the training samples held out, class by class, to choose the best checkpoint (0 = none)."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the splits; kept apart from `seed` so that repeats train on the same samples."""
+    image_size: Annotated[int, Field(ge=4, le=2048)] | None = None
+    """Side of the square images given to the model (pixels). Default: as stored; 224 for image-folder."""
+    augment: Augment = Augment()
+    """Random variation of training images."""
+
+
+class Digits(ImageData):
+    """The 1,797 grey 8x8 digits that scikit-learn carries: real data without a download."""
+
+    kind: Literal["digits"]
+    """Selects this data set."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of all samples kept for the test, class by class."""
+
+
+class Idx(ImageData):
+    """A folder of IDX files (the MNIST format), gzipped or not: train-images-idx3-ubyte, t10k-labels-idx1-ubyte, ..."""
+
+    kind: Literal["idx"]
+    """Selects this data set."""
+    path: Annotated[str, Field(min_length=1)]
+    """Folder of the four files, as the pod sees it."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in label order. Default: the labels themselves."""
+
+
+class ImageFolder(ImageData):
+    """A folder a class: path/train/<class>/*.jpg and path/test/<class>/*.jpg, or path/<class>/* to be split."""
+
+    kind: Literal["image-folder"]
+    """Selects this data set."""
+    path: Annotated[str, Field(min_length=1)]
+    """Root folder, as the pod sees it."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share kept for the test, class by class, where the folder has no test/ or val/ of its own."""
+    on_corrupt: Literal["error", "skip"] = "error"
+    """What an unreadable image does: end the job (exit 3), or be left out and counted in summary.json."""
+    max_corrupt_fraction: Fraction = 0.01
+    """With `skip`: the job still ends when more than this share is unreadable."""
+
+
+Data = Annotated[Digits | Idx | ImageFolder, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Data sets held as uint8, their splits, sample order and augmentation."""

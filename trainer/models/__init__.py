@@ -1,0 +1,1 @@
+"""Networks: one file a family, found by the config in a plain dict."""

@@ -1,0 +1,1 @@
+"""Everything that lands in the results folder."""

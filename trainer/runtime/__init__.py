@@ -1,0 +1,1 @@
+"""Processes, ranks, signals and how they end."""
