@@ -23,34 +23,34 @@ class LauncherExit(IntEnum):
 class LauncherError(click.ClickException):
     """What failed, in words for the user; click prints it to stderr and exits with ``exit_code``."""
 
-    exit_code: int = LauncherExit.ERROR
+    exit_code = int(LauncherExit.ERROR)
 
 
 class InvalidJob(LauncherError):
     """The job file is wrong or contradicts itself; the message has a line for each error."""
 
-    exit_code = LauncherExit.USAGE
+    exit_code = int(LauncherExit.USAGE)
 
 
 class JobNotFound(LauncherError):
     """No such job."""
 
-    exit_code = LauncherExit.NOT_FOUND
+    exit_code = int(LauncherExit.NOT_FOUND)
 
 
 class DoesNotFit(LauncherError):
     """The job fits neither the stated nor the live nodes."""
 
-    exit_code = LauncherExit.DOES_NOT_FIT
+    exit_code = int(LauncherExit.DOES_NOT_FIT)
 
 
 class BackendUnusable(LauncherError):
     """The backend cannot run anything at present."""
 
-    exit_code = LauncherExit.UNUSABLE
+    exit_code = int(LauncherExit.UNUSABLE)
 
 
 class TimedOut(LauncherError):
     """A deadline given by the user passed."""
 
-    exit_code = LauncherExit.TIMEOUT
+    exit_code = int(LauncherExit.TIMEOUT)

@@ -40,6 +40,20 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What the trainer recorded about its end: the earliest cause that is not a consequence of another."""
+
+    cause: str
+    """The cause in words."""
+    rank: int | None
+    """The rank that failed first, where one is to blame."""
+    exception: str | None
+    """Type and text of its exception."""
+    lines: tuple[str, ...]
+    """The last lines it wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobStatus:
     """All that is known of a job at one moment."""
 
@@ -60,6 +74,8 @@ class JobStatus:
     results: str
     """Folder of the results."""
     progress: Progress | None
+    failure: Failure | None = None
+    """Details of a failed job, where its end was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Names of torchvision's classifiers, so that a laptop without torch can check them (a test compares with torchvision)."""
+"""Names of torchvision's classifiers, so that a laptop without torch can check them; a test compares the two."""
 
 TORCHVISION_CLASSIFIERS: tuple[str, ...] = (
     "alexnet",

@@ -1,0 +1,47 @@
+"""`launcher results`: what a finished job has learnt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from launcher.commands.options import backend_of, backend_options, output_option
+from launcher.errors import JobNotFound
+
+if TYPE_CHECKING:
+    from launcher.backends.base import Backend
+
+EXAMPLES = """\b
+Examples:
+  launcher results digits
+  launcher results digits -o json | jq .summary.metrics.accuracy
+"""
+
+
+@click.command("results", epilog=EXAMPLES)
+@click.argument("name")
+@output_option("table", "wide", "json", "yaml")
+@backend_options
+def command(*, name: str, output: str, backend: str | None, results_dir: str) -> None:
+    """Show the final metrics of the job NAME and where its files are; wide adds a table of classes.
+
+    Exits 4 when there are no results, also because the job is not finished.
+    """
+    from launcher.output import show_results
+
+    chosen = backend_of(backend, results_dir)
+    results = chosen.results(name)
+    if results.summary is None:
+        raise JobNotFound(f"{name} has no results yet: {_standing(chosen, name)}\nits folder is {results.path}")
+    show_results(name, results, output)
+
+
+def _standing(chosen: Backend, name: str) -> str:
+    try:
+        status = chosen.get(name)
+    except JobNotFound:
+        return "it was deleted before it succeeded; submit its file again to go on"
+    if status.state.is_over:
+        return f"it is {status.state}, and only a job that succeeded has them; submit its file again to go on"
+    return f"it is {status.state}; `launcher wait {name}` waits for its end"

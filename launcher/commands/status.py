@@ -1,0 +1,36 @@
+"""`launcher status`: one job now."""
+
+from __future__ import annotations
+
+import click
+
+from launcher.commands.options import backend_of, backend_options, output_option
+from launcher.commands.waiting import explain_end
+
+EXAMPLES = """\b
+Examples:
+  launcher status digits
+  launcher status digits -o json | jq .progress.loss
+"""
+
+
+@click.command("status", epilog=EXAMPLES)
+@click.argument("name")
+@output_option()
+@backend_options
+def command(*, name: str, output: str, backend: str | None, results_dir: str) -> None:
+    """Show where the job NAME stands.
+
+    The exit code says whether the job was found (0, 4), not how it does; see `launcher wait` for that.
+    """
+    from launcher.output import show_status
+    from launcher.progress import describe
+
+    status = backend_of(backend, results_dir).get(name)
+    show_status(status, output)
+    if output != "table":
+        return
+    if status.state.is_over:
+        explain_end(status)
+    else:
+        click.echo(describe(status), err=True)

@@ -1,0 +1,95 @@
+"""A job's progress while somebody watches: a bar on a terminal, plain lines elsewhere, both on stderr."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from launcher.backends.base import JobStatus
+from launcher.output import printable
+
+PLAIN_SECONDS = 10.0
+
+Show = Callable[[JobStatus], None]
+
+
+@contextmanager
+def follow_display(console: Console | None = None) -> Iterator[Show]:
+    """Yield what is to be called with each new status."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainDisplay(lambda line: click.echo(line, err=True)).show
+        return
+    with BarDisplay(console) as display:
+        yield display.show
+
+
+class PlainDisplay:
+    """A line at each change of state, attempt or epoch, and otherwise every few seconds."""
+
+    def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._seen: object = None
+        self._last = clock()
+
+    def show(self, status: JobStatus) -> None:
+        """Write a line if this status is worth one."""
+        progress = status.progress
+        milestone = (status.state, status.attempt, status.reason, progress.epoch if progress else None)
+        if milestone == self._seen and self._clock() - self._last < PLAIN_SECONDS:
+            return
+        self._seen, self._last = milestone, self._clock()
+        self._write(f"{status.name}: {describe(status)}")
+
+
+class BarDisplay:
+    """One bar over all steps."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=console,
+        )
+        self._task = self._bar.add_task("", total=1, numbers="")
+
+    def __enter__(self) -> "BarDisplay":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+    def show(self, status: JobStatus) -> None:
+        """Redraw the bar."""
+        progress = status.progress
+        self._bar.update(self._task, description=f"{status.name} {status.state}")
+        if progress:
+            self._bar.update(self._task, completed=progress.step, total=progress.steps, numbers=_numbers(status))
+        if status.reason:
+            self._bar.update(self._task, numbers=printable(status.reason))
+
+
+def describe(status: JobStatus) -> str:
+    """One line on where a job stands."""
+    parts = [str(status.state)]
+    if status.progress:
+        parts += [f"step {status.progress.step}/{status.progress.steps}", _numbers(status)]
+    if status.reason:
+        parts.append(printable(status.reason))
+    return ", ".join(parts)
+
+
+def _numbers(status: JobStatus) -> str:
+    progress = status.progress
+    if progress is None:
+        return ""
+    loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
+    return f"epoch {progress.epoch}/{progress.epochs}, loss {loss}, {progress.samples_per_second:,.0f} samples/s"

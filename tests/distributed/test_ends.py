@@ -1,0 +1,100 @@
+"""How runs end: each failure with its code and its cause on record."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.trainer_runs import attempts, metrics, running, tiny, train_to_end
+
+
+def test_a_finished_run_leaves_every_file_of_the_contract(tmp_path: Path) -> None:
+    folder = train_to_end(tmp_path, tiny())
+    for name in (
+        "run.json",
+        "attempts/0001.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "checkpoints/best.json",
+        "summary.json",
+        "report.html",
+        "classification_report.txt",
+        "plots/learning_curves.png",
+        "plots/confusion_matrix.png",
+        "predictions/test.csv",
+        "exports/model.pt2",
+        "logs/attempt-1/rank-0.log",
+        "logs/attempt-1/rank-1.log",
+    ):
+        assert (folder / name).stat().st_size >= 0, name
+    assert list((folder / "tensorboard").glob("events.*"))
+    assert attempts(folder)[0]["end"]["code"] == 0
+
+
+def test_a_finished_run_started_again_ends_at_once(tmp_path: Path) -> None:
+    train_to_end(tmp_path, tiny(epochs=1))
+    before = (tmp_path / "summary.json").stat().st_mtime_ns
+    train_to_end(tmp_path, tiny(epochs=1))
+    assert (tmp_path / "summary.json").stat().st_mtime_ns == before
+    assert len(attempts(tmp_path)) == 1
+
+
+def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
+    train_to_end(tmp_path, tiny(epochs=1))
+    train_to_end(tmp_path, tiny(epochs=2))
+    assert attempts(tmp_path)[1]["resumed_from"] == "step-00000022"
+    assert [line["epoch"] for line in metrics(tmp_path) if line["kind"] == "epoch"] == [1, 2]
+
+
+def test_a_folder_of_another_job_is_refused(tmp_path: Path) -> None:
+    train_to_end(tmp_path, tiny(epochs=1))
+    with running(tmp_path, tiny(epochs=1, seed=1)) as run:
+        assert run.wait() == 2
+    assert "another configuration" in run.output()
+
+
+@pytest.mark.parametrize(
+    ("train", "code", "words"),
+    [
+        (tiny(data={"kind": "idx", "path": "/nonexistent"}), 3, "/nonexistent"),
+        (tiny(batch_size=4000), 3, "larger than the 1437 training samples"),
+        (tiny(optimizer={"name": "sgd", "lr": 1e30}), 4, "not finite"),
+        (tiny(precision="fp16"), 2, "fp16 needs a GPU"),
+    ],
+    ids=["missing data", "batch too large", "divergence", "fp16 on a CPU"],
+)
+def test_a_final_failure_is_not_retried_and_its_cause_is_on_record(
+    tmp_path: Path, train: dict[str, object], code: int, words: str
+) -> None:
+    with running(tmp_path, train) as run:
+        assert run.wait() == code, run.output()
+    [attempt] = attempts(tmp_path)
+    assert attempt["end"]["code"] == code
+    assert words in attempt["end"]["cause"]
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_restarts_without_progress_are_bounded(tmp_path: Path) -> None:
+    train = tiny(
+        epochs=500, checkpoint={"every_epochs": 500}, restarts={"max_without_progress": 1, "backoff_seconds": 0}
+    )
+    with running(tmp_path, train) as run:
+        for attempt in (1, 2):
+            run.wait_until(lambda n=attempt: len(attempts(tmp_path)) == n and len(run.ranks()) == 2)  # type: ignore[misc]
+            import psutil
+
+            psutil.Process(run.ranks()[0]).send_signal(signal.SIGKILL)
+        assert run.wait() == 7, run.output()
+    last = attempts(tmp_path)[-1]["end"]
+    assert last["code"] == 7
+    assert "1 restarts without a new checkpoint" in last["cause"]
+    assert "SIGKILL" in last["cause"]
+
+
+def test_the_deadline_ends_a_run(tmp_path: Path) -> None:
+    with running(tmp_path, tiny(epochs=100_000, restarts={"deadline_seconds": 8.0})) as run:
+        begun = time.monotonic()
+        assert run.wait() == 7, run.output()
+        assert time.monotonic() - begun < 30
+    assert "deadline" in attempts(tmp_path)[0]["end"]["cause"]

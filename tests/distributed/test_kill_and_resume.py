@@ -1,0 +1,131 @@
+"""Whatever is killed, the run ends byte-equal to one that nobody disturbed."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.trainer_runs import (
+    TrainerProcess,
+    attempts,
+    last_checkpoint,
+    leftovers,
+    metrics,
+    running,
+    tiny,
+    train_to_end,
+)
+
+TRAIN = tiny(
+    epochs=4,
+    batch_size=48,
+    model={"name": "convnet", "blocks": [[8], [16]], "dropout": 0.2},
+    data={"kind": "digits", "augment": {"pad_crop": 1}},
+    optimizer={"name": "adamw", "lr": 0.003},
+    schedule={"name": "one-cycle"},
+    checkpoint={"every_steps": 7},
+    logging={"every_steps": 3},  # not a divisor of where it is killed: sums in the middle of a window must survive
+)
+STEPS = 4 * (1437 // 48)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_to_end(tmp_path_factory.mktemp("undisturbed"), TRAIN)
+
+
+def _random_steps(seed: int, count: int) -> list[int]:
+    return sorted(random.Random(seed).sample(range(4, STEPS - 12), count))
+
+
+def _terminate(run: TrainerProcess) -> None:
+    run.process.terminate()
+    assert run.wait() == 143, run.output()
+
+
+def _kill_supervisor(run: TrainerProcess) -> None:
+    ranks = run.ranks()
+    run.process.kill()
+    run.wait()
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ranks if psutil.pid_exists(pid)], timeout=5)
+    assert not alive, "ranks outlived their supervisor"
+
+
+def _kill_a_rank(run: TrainerProcess) -> None:
+    os.kill(run.ranks()[1], signal.SIGKILL)
+    assert run.wait() == 0, run.output()
+
+
+def _disturb(folder: Path, step: int, disturb: Callable[[TrainerProcess], None]) -> list[dict[str, Any]]:
+    """Train, disturbing once at ``step``, submitting again where the run ended; the attempts."""
+    with running(folder, TRAIN) as run:
+        run.wait_until(lambda: run.steps_done() >= step)
+        group = run.process.pid
+        disturb(run)
+    landed = attempts(folder)[0]
+    assert landed["end"] is None or landed["end"]["code"] != 0, "the kill landed after the run"
+    train_to_end(folder, TRAIN)
+    assert not [p.pid for p in psutil.process_iter() if _group_of(p.pid) == group], "orphans of the first run"
+    return attempts(folder)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _assert_equal(folder: Path, undisturbed: Path) -> None:
+    ours, theirs = last_checkpoint(folder), last_checkpoint(undisturbed)
+    assert ours.name == theirs.name == f"step-{STEPS:08d}"
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), f"{name} differs"
+    assert (folder / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
+    assert (folder / "predictions/test.csv").read_bytes() == (undisturbed / "predictions/test.csv").read_bytes()
+    assert (folder / "summary.json").read_bytes() == (undisturbed / "summary.json").read_bytes()
+    assert not leftovers(folder)
+
+
+DISTURBANCES = {
+    "SIGTERM of the job": _terminate,
+    "SIGKILL of a rank": _kill_a_rank,
+    "SIGKILL of the supervisor": _kill_supervisor,
+}
+SEED = int(os.environ.get("KILL_SEED", "20261124"))
+
+
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_a_disturbed_run_ends_byte_equal(name: str, tmp_path: Path, undisturbed: Path) -> None:
+    [step] = _random_steps(SEED, 1)
+    history = _disturb(tmp_path, step, DISTURBANCES[name])
+    _assert_equal(tmp_path, undisturbed)
+    assert len(history) == 2
+    assert history[1]["resumed_from"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTURBANCES)
+def test_five_random_kills_of_each_kind_end_byte_equal(name: str, tmp_path: Path, undisturbed: Path) -> None:
+    for step in _random_steps(SEED + len(name), 5):
+        folder = tmp_path / f"step-{step}"
+        history = _disturb(folder, step, DISTURBANCES[name])
+        _assert_equal(folder, undisturbed)
+        print(f"{name} at step {step} of {STEPS}: resumed from {history[1]['resumed_from']}, byte-equal")
+
+
+def test_resume_with_another_number_of_ranks_repeats_and_skips_no_sample(tmp_path: Path) -> None:
+    train = tiny(epochs=3, batch_size=143, checkpoint={"every_steps": 4})
+    straight = train_to_end(tmp_path / "straight", train, ranks=1)
+    with running(tmp_path / "changed", train, ranks=2) as run:
+        run.wait_until(lambda: run.steps_done() >= 12)
+        _terminate(run)
+    train_to_end(tmp_path / "changed", train, ranks=3)
+    ours, theirs = metrics(tmp_path / "changed"), metrics(straight)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    assert max(abs(a["loss"] - b["loss"]) for a, b in zip(ours, theirs, strict=True)) < 1e-4

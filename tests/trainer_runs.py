@@ -1,0 +1,132 @@
+"""Real training runs for tests: a tiny job, its supervisor as a process, and the folder it writes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TINY: dict[str, Any] = {
+    "task": "image-classification",
+    "epochs": 2,
+    "batch_size": 64,
+    "data": {"kind": "digits"},
+    "model": {"name": "feed-forward", "hidden": [32]},
+    "optimizer": {"name": "sgd", "lr": 0.1},
+    "logging": {"every_steps": 1},
+    "restarts": {"backoff_seconds": 0.05},
+}
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """The tiny job's configuration with top-level keys replaced."""
+    return {**TINY, **changes}
+
+
+@dataclass
+class TrainerProcess:
+    """A supervisor that runs in a session of its own."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def ranks(self) -> list[int]:
+        """Pids of the living ranks."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def steps_done(self) -> int:
+        """The last step in metrics.jsonl."""
+        return max((line["step"] for line in metrics(self.folder)), default=0)
+
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
+        """Wait for ``condition``; fail when the run ends or the time is over before it holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"the run ended too early:\n{self.output()}"
+            assert time.monotonic() < end, f"waited {seconds} s in vain:\n{self.output()}"
+            time.sleep(0.002)
+
+    def wait(self, seconds: float = 120) -> int:
+        """The supervisor's exit code."""
+        return self.process.wait(seconds)
+
+    def output(self) -> str:
+        """What supervisor and ranks said, for failure messages."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text()}" for path in sorted((self.folder / "logs").rglob("*.log"))
+        )
+
+
+def start(folder: Path, train: dict[str, Any], *, ranks: int = 2, job: str = "tiny") -> TrainerProcess:
+    """Start the trainer on ``folder`` the way a backend does."""
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    run_file = folder / "submitted.json"
+    identity = json.dumps({**train, "epochs": None}, sort_keys=True)
+    run_file.write_text(
+        json.dumps(
+            {"job": job, "namespace": "local", "digest": identity, "spec": {"name": job}, "image": None, "train": train}
+        )
+    )
+    with (folder / "logs" / "supervisor.log").open("ab") as log:
+        command = [sys.executable, "-P", "-m", "trainer", "run"]
+        options = ["--run-file", str(run_file), "--results", str(folder), "--nproc", str(ranks)]
+        process = subprocess.Popen(
+            [*command, *options],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    return TrainerProcess(process, folder)
+
+
+@contextmanager
+def running(folder: Path, train: dict[str, Any], *, ranks: int = 2) -> Iterator[TrainerProcess]:
+    """A started run that leaves no process behind, whatever the test does."""
+    run = start(folder, train, ranks=ranks)
+    try:
+        yield run
+    finally:
+        if run.process.poll() is None:
+            os.killpg(run.process.pid, signal.SIGKILL)
+            run.process.wait(10)
+
+
+def train_to_end(folder: Path, train: dict[str, Any], *, ranks: int = 2) -> Path:
+    """Run to success; the folder."""
+    with running(folder, train, ranks=ranks) as run:
+        assert run.wait() == 0, run.output()
+    return folder
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The complete lines of metrics.jsonl so far."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def attempts(folder: Path) -> list[dict[str, Any]]:
+    """The attempts' records, oldest first."""
+    return [json.loads(path.read_text()) for path in sorted((folder / "attempts").glob("*.json"))]
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The newest checkpoint's folder."""
+    return max((folder / "checkpoints").glob("step-*"))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files that should not be there."""
+    return [path for path in folder.rglob("*") if path.name.startswith(".tmp-")]

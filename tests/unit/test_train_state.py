@@ -1,0 +1,68 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from trainer.engine.state import RunningLoss, TrainState, load_optimizer
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4))
+    return network.to(memory_format=torch.channels_last)
+
+
+def _state(optimizer: str) -> TrainState:
+    network = _network()
+    made: torch.optim.Optimizer = (
+        torch.optim.AdamW(network.parameters(), fused=True)
+        if optimizer == "adamw"
+        else torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
+    )
+    return TrainState(network, made, torch.amp.GradScaler("cpu", enabled=False), RunningLoss.on(torch.device("cpu")))
+
+
+def _step(state: TrainState, seed: int) -> None:
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    state.optimizer.zero_grad()
+    state.model(images.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+    state.optimizer.step()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_restored_state_takes_the_same_next_steps(optimizer: str) -> None:
+    straight = _state(optimizer)
+    for seed in range(3):
+        _step(straight, seed)
+    tensors = {
+        stem: {name: tensor.contiguous().clone() for name, tensor in file.items()}
+        for stem, file in straight.tensors().items()
+    }
+    values = copy.deepcopy(straight.values([straight.loss.to_list()]))
+    restored = _state(optimizer)
+    restored.load(tensors, values, rank=0, world_size=1)
+    for seed in range(3, 6):
+        _step(straight, seed)
+        _step(restored, seed)
+    for stem, file in straight.tensors().items():
+        for name, tensor in file.items():
+            assert torch.equal(tensor, restored.tensors()[stem][name]), f"{stem} {name}"
+
+
+def test_moments_come_back_in_the_memory_layout_of_their_parameter() -> None:
+    state = _state("adamw")
+    weight = next(iter(state.model.parameters()))
+    load_optimizer(state.optimizer, {"0.exp_avg": torch.randn(8, 3, 3, 3)})
+    assert state.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+
+
+def test_running_sums_come_back_to_their_rank_or_as_a_total() -> None:
+    rows = [[1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 30.0, 40.0]]
+    same, first, second = (RunningLoss.on(torch.device("cpu")) for _ in range(3))
+    same.load(rows, rank=1, world_size=2)
+    assert same.to_list() == rows[1]
+    first.load(rows, rank=0, world_size=3)
+    second.load(rows, rank=1, world_size=3)
+    assert first.to_list() == [11.0, 22.0, 33.0, 44.0]
+    assert second.to_list() == [0.0] * 4

@@ -1,0 +1,177 @@
+"""The trainer's command line: ``run`` a job, ``check`` this machine, rebuild the ``report`` of a finished run."""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainer.config import RunFile
+from trainer.config.contract import LOGS_DIR, RUN_FILE, SUMMARY_FILE
+from trainer.config.data import Idx
+from trainer.config.model import TorchvisionClassifier
+from trainer.config.train import TrainConfig
+from trainer.exits import ConfigError, Exit, StorageError, TrainingError
+from trainer.output.attempts import newest_attempt
+from trainer.output.storage import make_directory, storage_errors, write_json
+from trainer.runtime.signals import SignalInbox
+
+log = logging.getLogger("trainer")
+
+VERSIONED = ("pytorchjob-launcher", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
+
+
+def main(arguments: list[str], inbox: SignalInbox | None = None) -> int:
+    """Parse and run; the process's exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout)
+    try:
+        if options.verb == "run" and inbox:
+            return run(options.run_file, options.results, ranks=options.nproc, inbox=inbox)
+        if options.verb == "check":
+            return check()
+        return report(options.results)
+    except TrainingError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message is the user's answer; the traceback would bury it
+        return error.code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trainer", description="Train a PyTorch model from a run file.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run_verb = verbs.add_parser("run", help="supervise the ranks of one job on this machine")
+    run_verb.add_argument("--run-file", type=Path, required=True, help="JSON: training configuration and job identity")
+    run_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
+    run_verb.add_argument("--nproc", type=int, default=1, help="ranks on this machine (default 1)")
+    verbs.add_parser("check", help="print the devices, precisions and versions that a run would use")
+    report_verb = verbs.add_parser("report", help="write report.html of a finished run again")
+    report_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
+    return parser
+
+
+def run(run_file: Path, folder: Path, *, ranks: int, inbox: SignalInbox) -> int:
+    """Supervise one job; see trainer.exits for the codes."""
+    run_spec = _read_run_file(run_file)
+    _probe(folder)
+    if _is_complete(run_spec, folder):
+        log.info("already done: %s", folder / SUMMARY_FILE)
+        return Exit.DONE
+    _claim(run_spec, folder)
+    _preload(run_spec.train, ranks)
+    from trainer.runtime.supervisor import Supervisor
+
+    return Supervisor(run_spec, folder, ranks=ranks, inbox=inbox).supervise()
+
+
+def _read_run_file(path: Path) -> RunFile:
+    try:
+        return RunFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _probe(folder: Path) -> None:
+    """Fail now rather than after the first epoch when the results folder cannot be written."""
+    make_directory(folder / LOGS_DIR)
+    probe = folder / f".tmp-probe-{os.getpid()}"
+    with storage_errors(folder):
+        try:
+            with probe.open("wb") as file:
+                file.write(b"probe")
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _is_complete(run_spec: RunFile, folder: Path) -> bool:
+    """Whether this very job has already succeeded, with at least as many epochs."""
+    try:
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
+    except FileNotFoundError:
+        return False
+    return bool(summary["digest"] == run_spec.digest and summary["epochs"] >= run_spec.train.epochs)
+
+
+def _claim(run_spec: RunFile, folder: Path) -> None:
+    """Write run.json; refuse a folder that holds the results of another job."""
+    path = folder / RUN_FILE
+    if path.exists() and json.loads(path.read_text())["digest"] != run_spec.digest:
+        raise ConfigError(f"{folder} holds the results of a job with another configuration; choose another job name")
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)  # of fewer epochs: true only once the run is over again
+    resolved = {
+        "schemaVersion": 1,
+        **run_spec.model_dump(mode="json"),
+        "attempt": newest_attempt(folder) + 1,
+        "versions": _versions(),
+    }
+    write_json(path, resolved)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0]}
+    for name in VERSIONED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _preload(train: TrainConfig, ranks: int) -> None:
+    """Import once, before the fork, what every rank needs. No tensor operation and no CUDA call may happen here.
+
+    Thread counts are read when the libraries load, so they are set first: all ranks together use each core once.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // ranks)))
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads here, and threads do not survive a fork
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting devices must not create a CUDA context
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
+    import torch.distributed
+    import torch.utils.tensorboard  # noqa: F401
+
+    import trainer.engine.run  # noqa: F401
+
+    if not isinstance(train.data, Idx):
+        import sklearn.datasets
+        import sklearn.model_selection  # noqa: F401
+    if isinstance(train.model, TorchvisionClassifier):
+        import torchvision  # noqa: F401
+
+
+def check() -> int:
+    """Print what a run would find here."""
+    import torch
+
+    facts: dict[str, Any] = {"versions": _versions(), "cuda_devices": []}
+    if torch.cuda.is_available():
+        facts["cuda_devices"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        facts["bf16"] = torch.cuda.is_bf16_supported()
+    facts["device"] = "cuda" if facts["cuda_devices"] else "cpu"
+    facts["backend"] = "nccl" if facts["cuda_devices"] else "gloo"
+    facts["threads"] = torch.get_num_threads()
+    print(json.dumps(facts, indent=2))
+    return Exit.DONE
+
+
+def report(folder: Path) -> int:
+    """Write report.html again from run.json and summary.json."""
+    from trainer.output.report import write_report
+
+    try:
+        run_facts = json.loads((folder / RUN_FILE).read_text())
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
+    except OSError as error:
+        raise StorageError(f"no finished run in {folder}: {error}") from error
+    write_report(folder, run_facts, summary, summary["report"])
+    print(folder / "report.html")
+    return Exit.DONE

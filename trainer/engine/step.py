@@ -1,0 +1,143 @@
+"""One optimizer step: forward, backward, unscale, clip, finite check, step."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.config.train import TrainConfig
+from trainer.engine.state import TrainState
+from trainer.exits import ConfigError, NonFiniteError
+from trainer.losses import build_loss
+from trainer.optim import clip_gradients, learning_rate_factor, set_learning_rate
+from trainer.runtime.determinism import derive_seed
+from trainer.runtime.distributed import Ranks
+
+# The fp16 scaler halves its scale at each skip: from 65,536 it is at 1 after 16, so more in a row is divergence.
+MAX_SCALER_SKIPS = 30
+
+Batch = tuple[Tensor, Tensor]
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """The arithmetic that ``precision`` asks for."""
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
+    return torch.autocast(device.type, half) if half else nullcontext()
+
+
+def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """A loss scaler, doing nothing except in fp16."""
+    if config.precision == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision: fp16 needs a GPU, and this rank runs on a CPU (allowed here: fp32, bf16)")
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step leaves to be logged; the tensors stay on the device."""
+
+    loss_sum: Tensor
+    """This rank's summed loss, a scalar."""
+    samples: int
+    """How many samples that sum covers."""
+    grad_norm: Tensor
+    """Global L2 norm of the gradient before clipping, a scalar, equal on all ranks."""
+    learning_rate: float
+
+
+class TrainStep:
+    """Turns micro-batches into one update, equal on all ranks.
+
+    Each rank's summed loss is divided by the global batch and multiplied by the number of ranks, so that the mean that
+    DistributedDataParallel takes over ranks is the mean over samples, however unevenly they are shared.
+    """
+
+    def __init__(self, config: TrainConfig, state: TrainState, ranks: Ranks, *, steps_per_epoch: int) -> None:
+        self._config = config
+        self._state = state
+        self._ranks = ranks
+        self._steps_per_epoch = steps_per_epoch
+        self._criterion = build_loss(config.loss)
+        self.network: nn.Module = state.model
+        if ranks.world_size > 1:
+            self.network = DistributedDataParallel(
+                state.model,
+                device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+            )
+
+    def __call__(self, batches: list[Batch]) -> StepResult:
+        """Take step ``progress.step`` on this rank's micro-batches and count it."""
+        state, config = self._state, self._config
+        step = state.progress.step
+        torch.manual_seed(derive_seed("step", config.seed, step, self._ranks.rank))  # dropout and its like
+        self.network.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss_sum = self._backward(batches)
+        state.scaler.unscale_(state.optimizer)
+        norm = clip_gradients(state.model.parameters(), config.clip_grad_norm, config.clip_grad_value)
+        self._check_finite(loss_sum, norm)
+        factor = learning_rate_factor(
+            config.schedule,
+            step=step,
+            steps=config.epochs * self._steps_per_epoch,
+            steps_per_epoch=self._steps_per_epoch,
+        )
+        set_learning_rate(state.optimizer, config.optimizer.lr, factor)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        samples = sum(len(labels) for _, labels in batches)
+        state.loss.add(loss_sum, samples)
+        state.progress.step += 1
+        return StepResult(loss_sum, samples, norm, config.optimizer.lr * factor)
+
+    def _backward(self, batches: list[Batch]) -> Tensor:
+        total = torch.zeros((), device=self._ranks.device)
+        for index, (images, labels) in enumerate(batches):
+            with self._syncing(last=index == len(batches) - 1):
+                with autocast(self._config, self._ranks.device):
+                    loss_sum = self._criterion(self.network(images), labels)
+                scaled: Tensor = self._state.scaler.scale(loss_sum * (self._ranks.world_size / self._config.batch_size))
+                scaled.backward()  # type: ignore[no-untyped-call]
+            total += loss_sum.detach()
+        return total
+
+    def _syncing(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Gradients are exchanged once a step, with the last micro-batch."""
+        if isinstance(self.network, DistributedDataParallel) and not last:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _check_finite(self, loss_sum: Tensor, norm: Tensor) -> None:
+        """Stop before a non-finite gradient reaches the weights. The norm is equal on all ranks, so all stop."""
+        if self._state.scaler.is_enabled():
+            self._count_scaler_skip(norm)
+        elif self._ranks.device.type == "cuda":
+            # Checked on the device: waiting for the number here would stall every step.
+            torch._assert_async(torch.isfinite(norm), "loss or gradient is not finite")
+        elif not torch.isfinite(norm):
+            raise self._non_finite(loss_sum, norm)
+
+    def _count_scaler_skip(self, norm: Tensor) -> None:
+        progress = self._state.progress
+        progress.scaler_skips = 0 if torch.isfinite(norm) else progress.scaler_skips + 1
+        if progress.scaler_skips > MAX_SCALER_SKIPS:
+            raise self._non_finite(norm, norm)
+
+    def _non_finite(self, loss_sum: Tensor, norm: Tensor) -> NonFiniteError:
+        progress = self._state.progress
+        return NonFiniteError(
+            f"step {progress.step + 1}: loss {loss_sum.item():g} or gradient norm {norm.item():g} is not finite "
+            f"on rank {self._ranks.rank} (learning rate {self._state.optimizer.param_groups[0]['lr']:g}, "
+            f"last finite loss {progress.last_loss}); "
+            "lower optimizer.lr, set clip_grad_norm, or check the data; the last checkpoint is finite"
+        )
+
+
+def parameter_count(parameters: Iterable[nn.Parameter]) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)

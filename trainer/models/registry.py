@@ -1,0 +1,49 @@
+"""Which function builds which model: a plain dict from the type of its config."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from trainer.config.model import ConvNet, FeedForward, Model, TorchvisionClassifier
+from trainer.data.images import Shape
+from trainer.models.convnet import build_convnet
+from trainer.models.feed_forward import build_feed_forward
+from trainer.models.torchvision_classifier import build_torchvision_classifier
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """How a kind of model is built and what it needs."""
+
+    build: Callable[[Any, Shape, int], nn.Module]
+    """From (config, input shape, classes) to a module that maps float [B, C, H, W] to logits [B, classes]."""
+    channels: int | None = None
+    """How many channels it insists on; None takes any."""
+
+
+MODELS: dict[type, ModelFamily] = {
+    FeedForward: ModelFamily(build_feed_forward),
+    ConvNet: ModelFamily(build_convnet),
+    TorchvisionClassifier: ModelFamily(build_torchvision_classifier, channels=3),
+}
+
+
+def required_channels(config: Model) -> int | None:
+    """How many channels images must have for this model; None: any."""
+    return MODELS[type(config)].channels
+
+
+def build_model(config: Model, *, input_shape: Shape, classes: int) -> nn.Module:
+    """Build the network on the default device, in training mode, weights drawn from torch's global generator.
+
+    Args:
+        config: Which network.
+        input_shape: Channels, height and width (pixels) of its input, as ``Preprocess.output_shape`` gives it.
+        classes: How many logits it returns.
+
+    Raises:
+        ConfigError: The network cannot take images of this size.
+    """
+    return MODELS[type(config)].build(config, input_shape, classes)

@@ -1,0 +1,47 @@
+"""Attempts: numbered, created exclusively, so that of two supervisors of one job the newer one wins."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainer.config.contract import ATTEMPTS_DIR
+from trainer.exits import InfrastructureError
+from trainer.output.storage import create_json, make_directory, write_json
+
+
+def newest_attempt(folder: Path) -> int:
+    """The highest attempt number in the results ``folder``; 0 when there is none."""
+    return max((int(path.stem) for path in (folder / ATTEMPTS_DIR).glob("[0-9]*.json")), default=0)
+
+
+def now() -> str:
+    """The time in UTC, as attempts record it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Attempt:
+    """One start of all ranks."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        """Take the next free number and record ``facts`` under it."""
+        make_directory(folder / ATTEMPTS_DIR)
+        self.folder = folder
+        self._facts = {**facts, "started": now(), "end": None}
+        self.number = newest_attempt(folder) + 1
+        while not create_json(self._path(self.number), {"attempt": self.number, **self._facts}):
+            self.number += 1
+
+    def _path(self, number: int) -> Path:
+        return self.folder / ATTEMPTS_DIR / f"{number:04d}.json"
+
+    def close(self, end: dict[str, Any]) -> None:
+        """Record how the attempt ended."""
+        self._facts["end"] = {**end, "ended": now()}
+        write_json(self._path(self.number), {"attempt": self.number, **self._facts})
+
+
+def check_not_superseded(folder: Path, attempt: int) -> None:
+    """Stop a writer whose job has been started again elsewhere."""
+    newest = newest_attempt(folder)
+    if newest > attempt:
+        raise InfrastructureError(f"attempt {attempt} was superseded by attempt {newest}; this writer stops")

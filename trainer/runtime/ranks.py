@@ -1,0 +1,141 @@
+"""Ranks as forked children of the supervisor, which has everything imported already."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.exits import Exit, TrainingError
+from trainer.runtime.signals import SignalInbox, die_with_parent
+
+# What fits beside other facts into a termination message of 4,096 bytes.
+MAX_MESSAGE = 2000
+MAX_TRACEBACK_LINES = 15
+
+
+@dataclass
+class Rank:
+    """A rank's process, as the supervisor sees it."""
+
+    rank: int
+    pid: int
+    error_pipe: int
+    exit_code: int | None = None
+    """128 + n for a death by signal n; None while it runs."""
+    error: dict[str, Any] = field(default_factory=dict)
+    """What the rank said of its end: exception, message, lines."""
+
+    def close(self, exit_code: int) -> None:
+        """Note its end and read its last words."""
+        self.exit_code = exit_code
+        with os.fdopen(self.error_pipe, "rb") as pipe:
+            words = pipe.read()
+        self.error = json.loads(words) if words else {}
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """What differs between the ranks of a group."""
+
+    rank: int
+    world_size: int
+    port: int
+    log_file: Path
+
+    def environment(self) -> dict[str, str]:
+        """The variables that torchrun would set for it."""
+        return {
+            "RANK": str(self.rank),
+            "LOCAL_RANK": str(self.rank),
+            "WORLD_SIZE": str(self.world_size),
+            "LOCAL_WORLD_SIZE": str(self.world_size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self.port),
+        }
+
+
+def bind_store_socket() -> socket.socket:
+    """A socket on a free loopback port for one generation's store, bound before the fork so that nobody can take it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener
+
+
+def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], None]) -> Rank:
+    """Fork a rank that calls ``main`` with the descriptor of the supervisor's stdout, and never returns from it."""
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        return Rank(settings.rank, pid, reader)
+    try:
+        os.close(reader)
+        die_with_parent(parent)
+        inbox.close_in_child()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to leave
+        os.environ.update(settings.environment())
+        stdout = _redirect_output(settings.log_file)
+        code, words = _outcome(lambda: main(stdout))
+        os.write(writer, json.dumps(words).encode())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    except BaseException:  # noqa: BLE001 - a child must not run on as a second supervisor, whatever happens
+        traceback.print_exc()
+    finally:
+        os._exit(Exit.USER_EXCEPTION)
+
+
+def _redirect_output(log_file: Path) -> int:
+    """Send stdout and stderr, C code's too, to the rank's log; return a descriptor of the old stdout."""
+    stdout = os.dup(1)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
+    return stdout
+
+
+def _outcome(main: Callable[[], None]) -> tuple[int, dict[str, Any]]:
+    try:
+        main()
+    except TrainingError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.code, _words(error)
+    except BaseException as error:  # noqa: BLE001 - the boundary where an exception becomes an exit code
+        traceback.print_exc()
+        return _code_of(error), _words(error)
+    return Exit.DONE, {}
+
+
+def _code_of(error: BaseException) -> int:
+    import torch
+
+    from trainer.runtime.distributed import as_infrastructure_error
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return Exit.DEVICE_MEMORY
+    if "device-side assert" in str(error):  # the finite check of a GPU step
+        return Exit.NON_FINITE
+    if as_infrastructure_error(error):
+        return Exit.INFRASTRUCTURE
+    return Exit.USER_EXCEPTION
+
+
+def _words(error: BaseException) -> dict[str, Any]:
+    lines = "".join(traceback.format_exception(error)).splitlines()[-MAX_TRACEBACK_LINES:]
+    return {
+        "exception": type(error).__name__,
+        "message": str(error)[:MAX_MESSAGE],
+        "lines": [] if isinstance(error, TrainingError) else [line[:200] for line in lines],
+    }
