@@ -92,4 +92,6 @@ def _numbers(status: JobStatus) -> str:
     if progress is None:
         return ""
     loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
-    return f"epoch {progress.epoch}/{progress.epochs}, loss {loss}, {progress.samples_per_second:,.0f} samples/s"
+    numbers = f"epoch {progress.epoch}/{progress.epochs}, loss {loss}"
+    speed = progress.samples_per_second  # not known yet at the first step
+    return f"{numbers}, {speed:,.0f} samples/s" if speed else numbers

@@ -114,6 +114,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], norm: float | None, value
     total = nn.utils.get_total_norm(gradients, foreach=True)
     if norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, norm, total, foreach=True)
-    if value is not None:
+    if value is not None and parameters:
         nn.utils.clip_grad_value_(parameters, value, foreach=True)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def read_job(
         filename=display_name(file),
         overrides=overrides,
         gpus=gpus,
-        gpus_per_node=int(gpus_per_node) if gpus_per_node and gpus_per_node.isdecimal() else gpus_per_node,
+        gpus_per_node=_count(gpus_per_node) if gpus_per_node else gpus_per_node,
         name=name,
         image=image,
     )
@@ -84,6 +85,11 @@ def read_job(
 def display_name(file: str) -> str:
     """How messages call the file: its path as given, or ``stdin``."""
     return "stdin" if file == "-" else file
+
+
+def _count(text: str) -> int | str:
+    """A number where the text is one; the schema judges anything else."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
 
 
 def _text(file: str) -> str:

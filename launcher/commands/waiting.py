@@ -85,9 +85,22 @@ def explain_end(status: JobStatus) -> None:
 
     if status.state is State.SUCCEEDED:
         return
-    lines = _failure(status) if status.state is State.FAILED else [_headline(status)]
-    lines.append("submit the same file again to go on from the last checkpoint")
+    if status.state is State.FAILED:
+        lines = [*_failure(status), *_way_on(status)]
+    else:
+        lines = [_headline(status), "submit the same file again to go on from the last checkpoint"]
     click.echo("\n".join(lines), err=True)
+
+
+def _way_on(status: JobStatus) -> list[str]:
+    from trainer.exits import is_final
+
+    if status.exit_code is None or not is_final(status.exit_code):
+        return ["submit the same file again to go on from the last checkpoint"]
+    return [
+        "this would happen again: remove the cause, then submit the same file to go on from the last checkpoint",
+        "a changed file is another run: start it with --fresh, or under another --name",
+    ]
 
 
 def _headline(status: JobStatus) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from launcher.job import yaml_nodes
 from launcher.job.problems import Path, Places, Problem, dotted, shown
 
+_MOST_DIGITS = 6  # of a list index
+
 
 @dataclass(frozen=True)
 class Override:
@@ -81,7 +83,7 @@ def _key(here: Any, step: str, path: Path) -> str | int:
         return step
     if not isinstance(here, list):
         raise Rejected(f"{dotted(path)} is {shown(here)}, which has no {step}")
-    if not step.isdecimal() or int(step) > len(here):
+    if not step.isdecimal() or len(step) > _MOST_DIGITS or int(step) > len(here):
         ends = f"0 to {len(here) - 1}, or {len(here)} to append" if here else "0 to append, it is empty"
         raise Rejected(f"{dotted(path)} is a list; its index must be {ends} (got {step})")
     return int(step)

@@ -45,7 +45,7 @@ def facts(**changes: Any) -> Facts:
         (facts(attempt=attempt(), cancelled=True), State.CANCELLED, "killed before it could save"),
         (facts(), State.FAILED, "never started: it wrote nothing"),
         (facts(last_words=("Traceback", "ImportError: x")), State.FAILED, "never started: ImportError: x"),
-        (facts(cancelled=True), State.CANCELLED, "killed before it could save"),
+        (facts(cancelled=True), State.CANCELLED, "stopped before it started"),
     ],
 )
 def test_state_follows_from_process_and_attempts(seen: Facts, state: State, reason: str) -> None:

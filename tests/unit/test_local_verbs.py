@@ -76,7 +76,8 @@ def test_a_failure_is_explained_with_cause_place_and_way_on(run: Any, jobs: Fake
         "exception  DataError: no such file",
         "    a\n    b\n",
         f"launcher logs digits   ({jobs.root}/local/digits/logs)",
-        "submit the same file again",
+        "remove the cause, then submit the same file",
+        "--fresh",
     ):
         assert part in result.stderr
     document = json.loads(run("submit", "job.yaml", "--wait", "-o", "json").stdout)

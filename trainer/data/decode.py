@@ -55,7 +55,9 @@ def _central_square(image: Image.Image, size: int) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise UndecodableImage(f"{image.width}x{image.height} pixels; expected at most {MAX_PIXELS} in all")
     turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
-    image.draft(None, (size, size))  # lets the JPEG decoder scale down by 2, 4 or 8 on the way; a no-op for others
+    # Lets the JPEG decoder scale down by 2, 4 or 8 on the way, to no less than twice the size: the antialiased resize
+    # that follows then hides the difference. Does nothing for other formats.
+    image.draft(None, (2 * size, 2 * size))
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     # A box of fractions keeps the crop exactly central, so cropping before turning upright changes nothing.

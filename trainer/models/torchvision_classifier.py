@@ -1,5 +1,7 @@
 """Any image classifier of torchvision, from random weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,17 +22,24 @@ def build_torchvision_classifier(config: TorchvisionClassifier, input_shape: Sha
     from torchvision import models  # 1.2 s to import, and most models of this package do without
 
     _, height, width = input_shape
-    try:
-        model: nn.Module = models.get_model(
-            config.name, weights=None, num_classes=classes, **_arguments(config.name, height, width)
-        )
+    with _size_errors(config.name, height, width):
+        arguments = _arguments(config.name, height, width)
+        model: nn.Module = models.get_model(config.name, weights=None, num_classes=classes, **arguments)
+    with _size_errors(config.name, height, width, RuntimeError):
         _dry_run(model, input_shape)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    return model
+
+
+@contextmanager
+def _size_errors(name: str, height: int, width: int, *also: type[Exception]) -> Iterator[None]:
+    """Turn what torchvision raises for a size it cannot take into an error with the way out."""
+    try:
+        yield
+    except (ValueError, AssertionError, *also) as error:
         raise ConfigError(
-            f"train.model.name: {config.name} cannot take images of {height}x{width} pixels ({error}); "
+            f"train.model.name: {name} cannot take images of {height}x{width} pixels ({error}); "
             "set train.data.image_size: 224"
         ) from error
-    return model
 
 
 def _arguments(name: str, height: int, width: int) -> dict[str, Any]:

@@ -177,8 +177,9 @@ def _label_classes(axes: Axes, class_names: Sequence[str]) -> None:
     size = 9 if classes <= MAX_COUNTED_CLASSES else 7
     upright = max(map(len, names)) <= 3
     rotation: dict[str, Any] = {} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(classes), names, fontsize=size, **rotation)
-    axes.set_yticks(range(classes), names, fontsize=size)
+    # Names are the user's: a dollar sign in one must not start a formula.
+    axes.set_xticks(range(classes), names, fontsize=size, parse_math=False, **rotation)
+    axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
     axes.tick_params(length=0)
 
 

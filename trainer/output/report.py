@@ -69,7 +69,9 @@ def _text(value: object) -> str:
     """Any value as escaped text: names of classes, files and jobs come from users."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    if value is None or isinstance(value, bool | list | tuple | dict):
+    if value is None:
+        return "none"
+    if isinstance(value, bool | list | tuple | dict):
         return html.escape(json.dumps(value, ensure_ascii=False))
     return html.escape(str(value))
 
@@ -121,7 +123,8 @@ def _skipped(files: Sequence[str]) -> str:
     if not files:
         return ""
     rows = [(name,) for name in files[:_MAX_SKIPPED]]
-    return _section(f"{len(files):,} unreadable samples left out", _table(("file",), rows))
+    noun = "sample" if len(files) == 1 else "samples"
+    return _section(f"{len(files):,} unreadable {noun} left out", _table(("file",), rows))
 
 
 def _settings_table(values: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ class LocalBackend:
     def logs(self, name: str, *, follow: bool, rank: int | None, tail: int | None) -> Iterator[LogLine]:
         """Lines of the newest attempt, all ranks merged; with ``follow`` until the job is over.
 
-        Where the ranks wrote nothing, which is so when a job failed before it started them, the supervisor has the word.
+        Where the ranks wrote nothing, as when a job failed before it started them, the supervisor has the word.
         """
         folder, record = self._job(name)
         if rank is not None and not 0 <= rank < record.ranks:

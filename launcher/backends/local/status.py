@@ -8,6 +8,7 @@ from launcher.backends.local.record import Attempt, AttemptEnd
 from trainer.exits import Exit, is_final, meaning
 
 VANISHED = "the supervisor vanished (killed, or the machine restarted)"
+KILLED = "killed before it could save; goes on from an older checkpoint"
 NO_SUMMARY = "the trainer ended well but wrote no summary.json"
 
 
@@ -49,7 +50,7 @@ def judge(facts: Facts) -> Verdict:
         # Ended between the summary and the attempt's end, or found everything done and began no attempt.
         return Verdict(state=State.SUCCEEDED, exit_code=Exit.DONE)
     if facts.cancelled:
-        return Verdict(state=State.CANCELLED, reason="killed before it could save; resumes from an older checkpoint")
+        return Verdict(state=State.CANCELLED, reason=KILLED if facts.attempt else "stopped before it started")
     if facts.attempt is not None:
         return _failed(VANISHED, lines=facts.last_words)
     said = facts.last_words[-1] if facts.last_words else "it wrote nothing"
@@ -78,7 +79,8 @@ def _of_ended(facts: Facts, end: AttemptEnd) -> Verdict:
     if end.code == Exit.PREEMPTED or stopped_between_attempts:
         state = State.CANCELLED if facts.cancelled else State.SUSPENDED
         return Verdict(state=state, reason=_why(end), exit_code=Exit.PREEMPTED, ended=end.ended)
-    return _failed(_why(end), lines=end.lines or facts.last_words, end=end, cause=end.cause or meaning(end.code))
+    lines = end.lines or (() if end.exception else facts.last_words)
+    return _failed(_why(end), lines=lines, end=end, cause=end.cause or meaning(end.code))
 
 
 def _failed(reason: str, *, lines: tuple[str, ...], end: AttemptEnd | None = None, cause: str | None = None) -> Verdict:
