@@ -125,4 +125,4 @@ class JobSpec(Config):
 
 def is_under(path: str, mount: str) -> bool:
     """Whether ``path`` is the mount point or below it (both absolute, in the pod)."""
-    return path == mount or path.startswith(mount.rstrip("/") + "/")
+    return f"{path}/".startswith(mount.rstrip("/") + "/")

@@ -61,15 +61,17 @@ def _kill_a_rank(run: TrainerProcess) -> None:
     assert run.wait() == 0, run.output()
 
 
-def _disturb(folder: Path, step: int, disturb: Callable[[TrainerProcess], None]) -> list[dict[str, Any]]:
+def _disturb(
+    folder: Path, step: int, disturb: Callable[[TrainerProcess], None], *, ranks: int = 2
+) -> list[dict[str, Any]]:
     """Train, disturbing once at ``step``, submitting again where the run ended; the attempts."""
-    with running(folder, TRAIN) as run:
+    with running(folder, TRAIN, ranks=ranks) as run:
         run.wait_until(lambda: run.steps_done() >= step)
         group = run.process.pid
         disturb(run)
     landed = attempts(folder)[0]
     assert landed["end"] is None or landed["end"]["code"] != 0, "the kill landed after the run"
-    train_to_end(folder, TRAIN)
+    train_to_end(folder, TRAIN, ranks=ranks)
     assert not [p.pid for p in psutil.process_iter() if _group_of(p.pid) == group], "orphans of the first run"
     return attempts(folder)
 
@@ -117,6 +119,13 @@ def test_five_random_kills_of_each_kind_end_byte_equal(name: str, tmp_path: Path
         history = _disturb(folder, step, DISTURBANCES[name])
         _assert_equal(folder, undisturbed)
         print(f"{name} at step {step} of {STEPS}: resumed from {history[1]['resumed_from']}, byte-equal")
+
+
+def test_three_ranks_sum_gradients_in_the_same_order_before_and_after_a_resume(tmp_path: Path) -> None:
+    # With two ranks any order of summing gives the same bits; three are the first to tell.
+    undisturbed = train_to_end(tmp_path / "undisturbed", TRAIN, ranks=3)
+    _disturb(tmp_path / "disturbed", 40, _terminate, ranks=3)
+    _assert_equal(tmp_path / "disturbed", undisturbed)
 
 
 def test_resume_with_another_number_of_ranks_repeats_and_skips_no_sample(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_channel_that_never_varies_is_not_divided_by_zero() -> None:
 
 
 def test_a_class_of_one_sample_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="cannot hold out 0.5 of 5 samples class by class"):
+    with pytest.raises(DataError, match=r"cannot hold out 0\.5 of 5 samples class by class"):
         stratified_split(torch.tensor([0, 0, 0, 0, 1]), 0.5, seed=0)
 
 

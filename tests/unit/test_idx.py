@@ -102,7 +102,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named_with_the_names_looked_for(folder: Path) -> None:
     (folder / "t10k-images-idx3-ubyte").unlink()
-    with pytest.raises(DataError, match="has none of t10k-images-idx3-ubyte, t10k-images-idx3-ubyte.gz"):
+    with pytest.raises(DataError, match=r"has none of t10k-images-idx3-ubyte, t10k-images-idx3-ubyte\.gz"):
         load_idx(_config(folder))
 
 

@@ -148,5 +148,5 @@ def test_an_image_too_small_is_refused_with_a_size_that_works(name: str, size: i
     ("name", "shape"), [("vit_b_16", (3, 30, 30)), ("vit_b_16", (3, 32, 64)), ("maxvit_t", (3, 96, 96))]
 )
 def test_models_of_fixed_patches_refuse_other_sizes(name: str, shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ConfigError, match="set train.data.image_size: 224"):
+    with pytest.raises(ConfigError, match=r"set train\.data\.image_size: 224"):
         _build(name, shape)

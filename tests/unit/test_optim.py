@@ -1,5 +1,6 @@
 """Optimizers, schedules as functions of the step, and clipping."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_cosine_matches_torch() -> None:
 def test_cosine_warms_up_evenly_from_the_first_step() -> None:
     curve = _curve(Cosine(name="cosine", warmup_epochs=0.5))
     assert curve[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert all(earlier > later > 0 for earlier, later in zip(curve[4:], curve[5:], strict=False))
+    assert all(earlier > later > 0 for earlier, later in itertools.pairwise(curve[4:]))
 
 
 def test_one_cycle_matches_torch() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from trainer.output import plots
 from trainer.output.plots import confusion_matrix, learning_curves, smoothed
 
 
@@ -71,7 +71,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("no picture today")
 
-    monkeypatch.setattr(plots.FigureCanvasAgg, "print_figure", fail)
+    monkeypatch.setattr(FigureCanvasAgg, "print_figure", fail)
     with pytest.raises(RuntimeError, match="no picture today"):
         learning_curves(_metrics(1), tmp_path / "curves.png")
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """The training loop."""
 
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,6 +19,8 @@ from trainer.output.checkpoint import Checkpoint, Checkpointer
 from trainer.output.results import RunWriter
 from trainer.runtime.distributed import DelayedAgreement, Ranks
 from trainer.runtime.signals import LeaveRequest
+
+log = logging.getLogger(__name__)
 
 
 class TrainingLoop:
@@ -72,7 +76,8 @@ class TrainingLoop:
                 self._log(self._step(batches))
                 self._save_between_epochs()
                 self._leave_if_asked()
-            self._close_epoch()
+            with self._writer.off_the_clock() if self._writer else nullcontext():
+                self._close_epoch()
 
     def _log(self, result: StepResult) -> None:
         progress = self._state.progress
@@ -127,8 +132,6 @@ class TrainingLoop:
             progress.best_step = progress.step
         if last or improved or epoch % self._config.checkpoint.every_epochs == 0:
             self.save()
-        if self._writer:
-            self._writer.restart_window()
 
     def _evaluate_epoch(self, epoch: int) -> bool:
         """Evaluate the validation split (the test split where there is none); whether this is the best epoch so far.
@@ -141,11 +144,21 @@ class TrainingLoop:
         evaluation = self._evaluate(samples)
         loss_sum, seen = self._ranks.sum(self._state.loss.epoch.clone()).tolist()
         scores = classification_summary(evaluation.confusion, splits.classes)
+        train_loss = loss_sum / seen
         if self._writer:
+            log.info(
+                "epoch %d of %d: train loss %.4f, %s loss %.4f, accuracy %.4f",
+                epoch,
+                self._config.epochs,
+                train_loss,
+                split,
+                evaluation.loss,
+                evaluation.accuracy,
+            )
             self._writer.write_epoch(
                 step=progress.step,
                 epoch=epoch,
-                train_loss=loss_sum / seen,
+                train_loss=train_loss,
                 split=split,
                 scores={
                     "loss": evaluation.loss,

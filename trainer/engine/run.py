@@ -1,5 +1,6 @@
 """One rank's run from joining the group to the finished results folder."""
 
+import logging
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from trainer.engine.evaluate import Evaluator
 from trainer.engine.finish import finish
 from trainer.engine.loop import TrainingLoop
 from trainer.engine.state import RunningLoss, TrainState
-from trainer.engine.step import TrainStep, build_scaler
+from trainer.engine.step import TrainStep, build_scaler, parameter_count
 from trainer.exits import DataError
 from trainer.models import build_model, required_channels
 from trainer.optim import build_optimizer
@@ -28,6 +29,8 @@ from trainer.output.results import RunWriter
 from trainer.runtime.determinism import derive_seed, use_deterministic_kernels
 from trainer.runtime.distributed import Ranks, joined
 from trainer.runtime.signals import LeaveRequest
+
+log = logging.getLogger(__name__)
 
 GROUP_TIMEOUT = timedelta(minutes=10)
 
@@ -78,6 +81,7 @@ class _Assembly:
     def train_and_finish(self) -> None:
         """Resume or start, train to the end, write the final results."""
         state, loader = self._build()
+        self._introduce(state)
         self._resume(state)
         writer = self._open_writer(state)
         evaluator = Evaluator(self._config, state.model, loader, self._ranks, classes=len(self._splits.classes))
@@ -141,6 +145,21 @@ class _Assembly:
         )
         return state, loader
 
+    def _introduce(self, state: TrainState) -> None:
+        ranks, splits = self._ranks, self._splits
+        log.info("rank %d of %d on %s, %s", ranks.rank, ranks.world_size, ranks.device, self._config.precision)
+        if not ranks.is_first:
+            return
+        log.info(
+            "%d training, %d validation and %d test samples of %d classes; %s with %d parameters",
+            len(splits.train),
+            len(splits.validation or ()),
+            len(splits.test),
+            len(splits.classes),
+            self._config.model.name,
+            parameter_count(state.model.parameters()),
+        )
+
     def _resume(self, state: TrainState) -> None:
         """Continue from the newest valid checkpoint, the same on all ranks."""
         if self._ranks.is_first:
@@ -150,9 +169,7 @@ class _Assembly:
             return
         saved = self._checkpointer.load(step)
         state.load(saved.tensors, saved.state, rank=self._ranks.rank, world_size=self._ranks.world_size)
-        print(f"resumed after step {step}", flush=True)
-        if saved.state["world_size"] != self._ranks.world_size:
-            print(f"saved by {saved.state['world_size']} ranks, continued by {self._ranks.world_size}", flush=True)
+        log.info("resumed after step %d, saved by %d ranks", step, saved.state["world_size"])
 
     def _newest_step(self) -> int:
         step = self._checkpointer.latest_valid_step()

@@ -69,10 +69,13 @@ class TrainStep:
                 device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
             )
+        self._settled = ranks.world_size == 1
 
     def __call__(self, batches: list[Batch]) -> StepResult:
         """Take step ``progress.step`` on this rank's micro-batches and count it."""
         state, config = self._state, self._config
+        if not self._settled:
+            self._settle_buckets(batches[0])
         step = state.progress.step
         torch.manual_seed(derive_seed("step", config.seed, step, self._ranks.rank))  # dropout and its like
         self.network.train()
@@ -94,6 +97,21 @@ class TrainStep:
         state.loss.add(loss_sum, samples)
         state.progress.step += 1
         return StepResult(loss_sum, samples, norm, config.optimizer.lr * factor)
+
+    def _settle_buckets(self, batch: Batch) -> None:
+        """Let DDP choose its buckets before the first real step, by a backward pass that is thrown away.
+
+        DDP arranges gradients anew after its first backward pass, and with more than two ranks the arrangement decides
+        the order in which they are summed. Without this, a resumed run's first step would round unlike the same step of
+        a run that went straight through.
+        """
+        buffers = [buffer.clone() for buffer in self._state.model.buffers()]
+        with autocast(self._config, self._ranks.device):
+            loss: Tensor = self._criterion(self.network(batch[0]), batch[1])
+        loss.backward()  # type: ignore[no-untyped-call]
+        for buffer, before in zip(self._state.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        self._settled = True
 
     def _backward(self, batches: list[Batch]) -> Tensor:
         total = torch.zeros((), device=self._ranks.device)

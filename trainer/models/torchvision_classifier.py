@@ -22,7 +22,7 @@ def build_torchvision_classifier(config: TorchvisionClassifier, input_shape: Sha
     from torchvision import models  # 1.2 s to import, and most models of this package do without
 
     _, height, width = input_shape
-    with _size_errors(config.name, height, width):
+    with _size_errors(config.name, height, width, ValueError, AssertionError):
         arguments = _arguments(config.name, height, width)
         model: nn.Module = models.get_model(config.name, weights=None, num_classes=classes, **arguments)
     with _size_errors(config.name, height, width, RuntimeError):
@@ -31,11 +31,11 @@ def build_torchvision_classifier(config: TorchvisionClassifier, input_shape: Sha
 
 
 @contextmanager
-def _size_errors(name: str, height: int, width: int, *also: type[Exception]) -> Iterator[None]:
+def _size_errors(name: str, height: int, width: int, *kinds: type[Exception]) -> Iterator[None]:
     """Turn what torchvision raises for a size it cannot take into an error with the way out."""
     try:
         yield
-    except (ValueError, AssertionError, *also) as error:
+    except kinds as error:
         raise ConfigError(
             f"train.model.name: {name} cannot take images of {height}x{width} pixels ({error}); "
             "set train.data.image_size: 224"

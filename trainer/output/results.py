@@ -4,6 +4,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +70,12 @@ class RunWriter:
         self._write({"kind": "epoch", "step": step, "epoch": epoch, "train_loss": train_loss, "split": split, **scores})
         self._scalars(step, {f"{split}/{name}": value for name, value in scores.items()})
 
-    def restart_window(self) -> None:
-        """Leave what happened since the last line (evaluation, a save) out of the training rate."""
-        self._window_start = time.monotonic()
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Leave what happens inside (evaluation, saving) out of the training rate."""
+        begun = time.monotonic()
+        yield
+        self._window_start += time.monotonic() - begun
 
     def show_progress(
         self, *, step: int, steps: int, epoch: int, epochs: int, loss: float | None, batch_size: int

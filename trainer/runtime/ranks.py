@@ -102,7 +102,7 @@ def _redirect_output(log_file: Path) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, force=True)
     return stdout
 
 

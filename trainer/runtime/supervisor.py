@@ -71,6 +71,10 @@ class Supervisor:
         """Start the ranks, again where that may help; the exit code of the last attempt."""
         restarts = Bound(self._run.train.restarts)
         restart_of = None
+        self._inbox.wait(0)
+        if self._asked_to_leave():
+            self._new_attempt(self._newest_step(), None).close(End(Exit.PREEMPTED, cause="stopped early").to_json())
+            return Exit.PREEMPTED
         while True:
             before = self._newest_step()
             attempt = self._start(before, restart_of)
@@ -88,8 +92,8 @@ class Supervisor:
     def _newest_step(self) -> int | None:
         return max(self._checkpointer.steps(), default=None)
 
-    def _start(self, resumed_from: int | None, restart_of: int | None) -> Attempt:
-        attempt = Attempt(
+    def _new_attempt(self, resumed_from: int | None, restart_of: int | None) -> Attempt:
+        return Attempt(
             self._folder,
             {
                 "pid": os.getpid(),
@@ -101,6 +105,9 @@ class Supervisor:
                 "restart_of": restart_of,
             },
         )
+
+    def _start(self, resumed_from: int | None, restart_of: int | None) -> Attempt:
+        attempt = self._new_attempt(resumed_from, restart_of)
         logs = make_directory(self._folder / LOGS_DIR / f"attempt-{attempt.number}")
         listener = bind_store_socket()
 
