@@ -56,11 +56,11 @@ def _first_gradient(folder: Path, *, ranks: int, **changes: object) -> dict[str,
 def _relative_difference(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
     """Norm of the difference of two whole gradients over the norm of the second.
 
-    Of the whole, not of each tensor: a bias of a convolution sums thousands of terms that nearly cancel, and in fp32 the
-    order of that sum alone moves it by some 1e-6 of itself.
+    Of the whole, not of each tensor: a bias of a convolution sums thousands of terms that nearly cancel, and in fp32
+    the order of that sum alone moves it by some 1e-6 of itself.
     """
     mine, other = (torch.cat([part.double().flatten() for part in parts.values()]) for parts in (ours, theirs))
-    return ((mine - other).norm() / other.norm()).item()
+    return float((mine - other).norm() / other.norm())
 
 
 def test_one_step_gradients_do_not_depend_on_the_number_of_ranks(tmp_path: Path) -> None:
