@@ -14,10 +14,15 @@ import pytest
 from launcher.backends.base import State
 from launcher.backends.local import submission
 from launcher.errors import BackendUnusable, DoesNotFit, InvalidJob, JobNotFound, LauncherError
-from tests.unit.fake_jobs import FakeJobs
+from tests.unit.fake_jobs import FAKE, FakeJobs
 
 LONGER: dict[str, Any] = {"train": {"epochs": 5}}
 DIFFERENT: dict[str, Any] = {"train": {"batch_size": 128}}
+
+
+def supervisors() -> list[psutil.Process]:
+    """The scripted supervisors that run; other tests may have left children of other kinds."""
+    return [child for child in psutil.Process().children() if str(FAKE) in child.cmdline()]
 
 
 def bring_to(jobs: FakeJobs, standing: str) -> None:
@@ -141,7 +146,7 @@ def test_two_concurrent_submits_start_one_supervisor(jobs: FakeJobs) -> None:
     assert sorted(outcomes) == ["created", "unchanged", "unchanged", "unchanged"]
     jobs.running()
     assert attempts(jobs) == 1
-    assert len([child for child in psutil.Process().children() if child.is_running()]) == 1
+    assert len(supervisors()) == 1
 
 
 def test_a_pid_that_now_belongs_to_another_process_is_not_the_supervisor(jobs: FakeJobs) -> None:
@@ -168,7 +173,7 @@ def test_a_failed_submit_leaves_no_supervisor_behind(jobs: FakeJobs, monkeypatch
         patch.setattr("launcher.backends.local.record.JobFolder.write_record", full)
         with pytest.raises(LauncherError, match=r"job.json: No space left on device(.|\n)*--results-dir"):
             jobs.submit()
-    assert [child for child in psutil.Process().children() if child.is_running()] == []
+    assert supervisors() == []
 
 
 def test_submitting_into_a_job_that_is_stopping_is_refused(jobs: FakeJobs) -> None:
