@@ -65,8 +65,10 @@ class TrainerProcess:
         )
 
 
-def start(folder: Path, train: dict[str, Any], *, ranks: int = 2, job: str = "tiny") -> TrainerProcess:
-    """Start the trainer on ``folder`` the way a backend does."""
+def start(
+    folder: Path, train: dict[str, Any], *, ranks: int = 2, job: str = "tiny", node: tuple[str, ...] = ()
+) -> TrainerProcess:
+    """Start the trainer on ``folder`` the way a backend does; ``node`` has the options of one node of several."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     run_file = folder / "submitted.json"
     identity = json.dumps({**train, "epochs": None}, sort_keys=True)
@@ -77,14 +79,14 @@ def start(folder: Path, train: dict[str, Any], *, ranks: int = 2, job: str = "ti
     )
     with (folder / "logs" / "supervisor.log").open("ab") as log:
         command = [sys.executable, "-P", "-m", "trainer", "run"]
-        options = ["--run-file", str(run_file), "--results", str(folder), "--nproc", str(ranks)]
+        options = ["--run-file", str(run_file), "--results", str(folder), "--nproc", str(ranks), *node]
         process = subprocess.Popen(
             [*command, *options],
             stdout=log,
             stderr=log,
             cwd=folder,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         )
     return TrainerProcess(process, folder)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from trainer.config.train import TrainConfig
 from trainer.exits import ConfigError, Exit, StorageError, TrainingError
 from trainer.output.attempts import newest_attempt
 from trainer.output.storage import make_directory, storage_errors, write_json
+from trainer.output.termination import write_termination_message
+from trainer.runtime.cpus import available_cpus
+from trainer.runtime.rendezvous import Place
 from trainer.runtime.signals import SignalInbox
 
 log = logging.getLogger("trainer")
 
+# The port that the training operator opens on every pod.
+DEFAULT_PORT = 23456
 VERSIONED = ("pytorchjob-launcher", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
@@ -32,12 +38,15 @@ def main(arguments: list[str], inbox: SignalInbox | None = None) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout)
     try:
         if options.verb == "run" and inbox:
-            return run(options.run_file, options.results, ranks=options.nproc, inbox=inbox)
+            return run(options.run_file, options.results, place=_place(options), inbox=inbox)
         if options.verb == "check":
             return check()
         return report(options.results)
     except TrainingError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is the user's answer; the traceback would bury it
+        if options.verb == "run":
+            end = {"code": error.code, "cause": str(error), "exception": type(error).__name__}
+            write_termination_message(end, job=None, folder=options.results)
         return error.code
 
 
@@ -47,25 +56,53 @@ def _parser() -> argparse.ArgumentParser:
     run_verb = verbs.add_parser("run", help="supervise the ranks of one job on this machine")
     run_verb.add_argument("--run-file", type=Path, required=True, help="JSON: training configuration and job identity")
     run_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
-    run_verb.add_argument("--nproc", type=int, default=1, help="ranks on this machine (default 1)")
+    run_verb.add_argument("--nproc", help="ranks on this machine (default: $PET_NPROC_PER_NODE, else 1)")
+    run_verb.add_argument("--nnodes", help="machines of the job (default: $PET_NNODES, else 1)")
+    run_verb.add_argument("--node-rank", help="which of them this is, from 0 (default: $PET_NODE_RANK, else 0)")
+    run_verb.add_argument("--master-addr", help="host of node 0 (default: $PET_MASTER_ADDR, else this machine)")
+    run_verb.add_argument("--master-port", help=f"free port there (default: $PET_MASTER_PORT, else {DEFAULT_PORT})")
     verbs.add_parser("check", help="print the devices, precisions and versions that a run would use")
     report_verb = verbs.add_parser("report", help="write report.html of a finished run again")
     report_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
     return parser
 
 
-def run(run_file: Path, folder: Path, *, ranks: int, inbox: SignalInbox) -> int:
+def _place(options: argparse.Namespace) -> Place:
+    """Which node this is: as asked for, else as the training operator says (its PET_* variables), else the only one."""
+    place = Place(
+        nodes=_whole_number("--nnodes", options.nnodes, "PET_NNODES", default=1, least=1),
+        node_rank=_whole_number("--node-rank", options.node_rank, "PET_NODE_RANK", default=0, least=0),
+        ranks_per_node=_whole_number("--nproc", options.nproc, "PET_NPROC_PER_NODE", default=1, least=1),
+        address=options.master_addr or os.environ.get("PET_MASTER_ADDR") or "127.0.0.1",
+        port=_whole_number("--master-port", options.master_port, "PET_MASTER_PORT", default=DEFAULT_PORT, least=1),
+    )
+    if place.node_rank >= place.nodes:
+        raise ConfigError(f"--node-rank {place.node_rank} must be less than --nnodes {place.nodes}")
+    return place
+
+
+def _whole_number(option: str, given: str | None, variable: str, *, default: int, least: int) -> int:
+    text = given or os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        hint = "; elastic jobs (min:max) are not supported yet" if ":" in text else ""
+        raise ConfigError(f"{option} (default: {variable}): must be a whole number >= {least} (got {text}){hint}")
+    return int(text)
+
+
+def run(run_file: Path, folder: Path, *, place: Place, inbox: SignalInbox) -> int:
     """Supervise one job; see trainer.exits for the codes."""
     run_spec = _read_run_file(run_file)
     _probe(folder)
     if _is_complete(run_spec, folder):
         log.info("already done: %s", folder / SUMMARY_FILE)
+        write_termination_message({"code": Exit.DONE, "cause": "already done"}, job=run_spec.job, folder=folder)
         return Exit.DONE
-    _claim(run_spec, folder)
-    _preload(run_spec.train, ranks)
+    if place.is_first:
+        _claim(run_spec, folder)
+    _preload(run_spec.train, place)
     from trainer.runtime.supervisor import Supervisor
 
-    return Supervisor(run_spec, folder, ranks=ranks, inbox=inbox).supervise()
+    return Supervisor(run_spec, folder, place=place, inbox=inbox).supervise()
 
 
 def _read_run_file(path: Path) -> RunFile:
@@ -80,7 +117,7 @@ def _read_run_file(path: Path) -> RunFile:
 def _probe(folder: Path) -> None:
     """Fail now rather than after the first epoch when the results folder cannot be written."""
     make_directory(folder / LOGS_DIR)
-    probe = folder / f".tmp-probe-{os.getpid()}"
+    probe = folder / f".tmp-probe-{uuid.uuid4().hex}"
     with storage_errors(folder):
         try:
             with probe.open("wb") as file:
@@ -124,16 +161,16 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _preload(train: TrainConfig, ranks: int) -> None:
+def _preload(train: TrainConfig, place: Place) -> None:
     """Import once, before the fork, what every rank needs. No tensor operation and no CUDA call may happen here.
 
-    Thread counts are read when the libraries load, so they are set first: all ranks together use each core once.
+    Thread counts are read when the libraries load, so they are set first: all ranks together use each core of
+    the container once.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(available_cpus() / place.ranks_per_node))))
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads here, and threads do not survive a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting devices must not create a CUDA context
-    if sys.platform == "linux":
+    if sys.platform == "linux" and place.nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
     import torch.distributed

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-log = logging.getLogger(__name__)
+from trainer.runtime.cpus import available_cpus
 
-_CPU_QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,6 @@ class Node:
         # The processes of a node have one parent, and nothing else to agree on a name by.
         digest = hashlib.sha256(purpose.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"trainer-{os.getuid()}-{os.getppid()}-{digest}"
-
-
-def available_cpus() -> float:
-    """CPUs this process may use: those it may be scheduled on, and no more than its cgroup's quota."""
-    schedulable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = _CPU_QUOTA_FILE.read_text().split()
-        return min(schedulable, int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup v2, or "max": no quota
-        return schedulable
 
 
 def _reserve(path: Path, size: int) -> None:

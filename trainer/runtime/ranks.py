@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -45,7 +44,11 @@ class RankSettings:
     """What differs between the ranks of a group."""
 
     rank: int
+    local_rank: int
     world_size: int
+    local_world_size: int
+    address: str
+    """Host of the group's store."""
     port: int
     log_file: Path
 
@@ -53,20 +56,12 @@ class RankSettings:
         """The variables that torchrun would set for it."""
         return {
             "RANK": str(self.rank),
-            "LOCAL_RANK": str(self.rank),
+            "LOCAL_RANK": str(self.local_rank),
             "WORLD_SIZE": str(self.world_size),
-            "LOCAL_WORLD_SIZE": str(self.world_size),
-            "MASTER_ADDR": "127.0.0.1",
+            "LOCAL_WORLD_SIZE": str(self.local_world_size),
+            "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
         }
-
-
-def bind_store_socket() -> socket.socket:
-    """A socket on a free loopback port for one generation's store, bound before the fork so that nobody can take it."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(128)
-    return listener
 
 
 def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], None]) -> Rank:

@@ -1,4 +1,4 @@
-"""The supervisor: starts the ranks of one machine, starts them again after a crash, and records how it ended.
+"""The supervisor: starts the ranks of one node, starts them again after a crash, and records how it ended.
 
 torch's elastic agent is not used: it retries final errors, closes its rendezvous on every failure, lets restarted ranks
 meet in a dead generation's store, and waits a fixed 30 s for ranks that handle SIGTERM (docs/architecture.md). Ranks
@@ -9,26 +9,27 @@ import logging
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainer.config import RunFile
 from trainer.config.contract import LOGS_DIR
 from trainer.config.train import Restarts
-from trainer.exits import Exit, from_wait_status, is_final, meaning
+from trainer.exits import Exit, is_final, meaning
 from trainer.output.attempts import Attempt, newest_attempt
 from trainer.output.checkpoint import Checkpointer
 from trainer.output.storage import make_directory
-from trainer.runtime.ranks import Rank, RankSettings, bind_store_socket, fork_rank
-from trainer.runtime.signals import LEAVE_SIGNAL, SignalInbox
+from trainer.output.termination import write_termination_message
+from trainer.runtime.group import RankGroup
+from trainer.runtime.ranks import Rank
+from trainer.runtime.rendezvous import Generation, ManyNodes, OneNode, Place, Rendezvous
+from trainer.runtime.signals import SignalInbox
 
 # How long ranks may take to save after they were asked to leave; below the usual grace period of a pod.
 LEAVE_SECONDS = 50.0
-# How long to wait for the rank that really failed when the first to end only lost its peer.
-CAUSE_SECONDS = 5.0
-# How long ranks may take to die of SIGTERM before SIGKILL.
-TERMINATE_SECONDS = 2.0
+# How often to look whether another node wants to start again.
+PEERS_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -36,198 +37,206 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class End:
-    """Why an attempt ended."""
+    """Why an attempt ended, as it is recorded and told to other nodes."""
 
     code: int
+    cause: str
     rank: int | None = None
-    words: dict[str, Any] | None = None
-    cause: str = ""
+    exception: str | None = None
+    lines: tuple[str, ...] = ()
+
+    @classmethod
+    def of_rank(cls, rank: Rank) -> "End":
+        """The end of a failed rank, in its own words where it had any."""
+        code = rank.exit_code or Exit.USER_EXCEPTION
+        words = rank.error
+        return cls(
+            code,
+            words.get("message") or meaning(code),
+            rank.rank,
+            words.get("exception"),
+            tuple(words.get("lines", ())),
+        )
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "End":
+        """What ``to_json`` gave."""
+        return cls(**{**value, "lines": tuple(value["lines"])})
 
     def to_json(self) -> dict[str, Any]:
-        """For the attempt's record."""
-        words = self.words or {}
-        return {
-            "code": self.code,
-            "cause": self.cause or words.get("message") or meaning(self.code),
-            "rank": self.rank,
-            "exception": words.get("exception"),
-            "lines": words.get("lines", []),
-        }
+        """JSON-ready."""
+        return asdict(self)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether another attempt may help."""
+        return not is_final(self.code)
 
 
 class Supervisor:
-    """Runs ``ranks`` processes of one job until it is done, asked to leave, or beyond hope."""
+    """Runs this node's ranks of one job until it is done, asked to leave, or beyond hope."""
 
-    def __init__(self, run: RunFile, folder: Path, *, ranks: int, inbox: SignalInbox) -> None:
+    def __init__(self, run: RunFile, folder: Path, *, place: Place, inbox: SignalInbox) -> None:
         self._run = run
         self._folder = folder
-        self._world_size = ranks
+        self._place = place
         self._inbox = inbox
         self._checkpointer = Checkpointer(folder, keep=run.train.checkpoint.keep)
         self._deadline = Deadline(run.train.restarts)
-        self._group: list[Rank] = []
+        self._restarts = Bound(run.train.restarts)
+        self._rendezvous: Rendezvous = OneNode() if place.nodes == 1 else ManyNodes(place, inbox)
+        self._attempt: Attempt | None = None  # node 0's record of the newest attempt
 
     def supervise(self) -> int:
         """Start the ranks, again where that may help; the exit code of the last attempt."""
-        restarts = Bound(self._run.train.restarts)
-        restart_of = None
-        self._inbox.wait(0)
-        if self._asked_to_leave():
-            self._new_attempt(self._newest_step(), None).close(End(Exit.PREEMPTED, cause="stopped early").to_json())
-            return Exit.PREEMPTED
+        number, end = self._run_attempts()
+        write_termination_message(end.to_json(), job=self._run.job, attempt=number, folder=self._folder)
+        return end.code
+
+    def _run_attempts(self) -> tuple[int | None, End]:
+        number = None
         while True:
             before = self._newest_step()
-            attempt = self._start(before, restart_of)
-            end = self._watch()
-            end = self._beyond_retry(end, attempt, restarts, progressed=self._newest_step() != before)
-            attempt.close(end.to_json())
-            self._report(attempt, end)
-            if is_final(end.code) or end.code == Exit.PREEMPTED or newest_attempt(self._folder) > attempt.number:
-                return end.code
-            self._inbox.sleep(restarts.backoff(), unless=signal.SIGTERM)
-            if self._asked_to_leave():
-                return Exit.PREEMPTED
-            restart_of = attempt.number
+            generation = self._rendezvous.join(self._begin_attempt, self._asked_to_leave)
+            if generation is None:
+                return number, self._stopped_between_attempts()
+            number = generation.attempt
+            end = self._settle(generation, self._watch(generation, self._start(generation)), before)
+            self._report(number, end)
+            if self._is_over(number, end):
+                return number, end
+            if self._place.is_first:
+                self._inbox.sleep(self._restarts.backoff(), unless=signal.SIGTERM)
+
+    def _is_over(self, number: int, end: End) -> bool:
+        if not end.may_go_on or self._asked_to_leave():
+            return True
+        if end.code == Exit.PREEMPTED and self._place.nodes == 1:
+            return True
+        return self._place.is_first and newest_attempt(self._folder) > number
 
     def _newest_step(self) -> int | None:
         return max(self._checkpointer.steps(), default=None)
 
-    def _new_attempt(self, resumed_from: int | None, restart_of: int | None) -> Attempt:
-        return Attempt(
+    def _begin_attempt(self) -> int:
+        """Node 0: record the attempt that begins now."""
+        place, step = self._place, self._newest_step()
+        earlier = self._attempt
+        self._attempt = Attempt(
             self._folder,
             {
                 "pid": os.getpid(),
                 "process_started": process_start_time(),
-                "ranks": self._world_size,
-                "nodes": 1,
-                "rank_map": {str(rank): {"node": 0, "local_rank": rank} for rank in range(self._world_size)},
-                "resumed_from": None if resumed_from is None else f"step-{resumed_from:08d}",
-                "restart_of": restart_of,
+                "ranks": place.world_size,
+                "nodes": place.nodes,
+                "rank_map": {
+                    str(rank): {"node": rank // place.ranks_per_node, "local_rank": rank % place.ranks_per_node}
+                    for rank in range(place.world_size)
+                },
+                "resumed_from": None if step is None else f"step-{step:08d}",
+                "restart_of": earlier.number if earlier else None,
             },
         )
+        return self._attempt.number
 
-    def _start(self, resumed_from: int | None, restart_of: int | None) -> Attempt:
-        attempt = self._new_attempt(resumed_from, restart_of)
-        logs = make_directory(self._folder / LOGS_DIR / f"attempt-{attempt.number}")
-        listener = bind_store_socket()
+    def _stopped_between_attempts(self) -> End:
+        end = End(Exit.PREEMPTED, "asked to leave while no rank was running")
+        if self._place.is_first and self._attempt is None:
+            self._begin_attempt()
+            self._close_attempt(end)
+        return end
+
+    def _close_attempt(self, end: End) -> None:
+        if self._attempt:
+            self._attempt.close(end.to_json())
+
+    def _start(self, generation: Generation) -> RankGroup:
+        logs = make_directory(self._folder / LOGS_DIR / f"attempt-{generation.attempt}")
 
         def rank_main(progress_fd: int) -> None:
             from trainer.engine.run import RankTask, run_rank
             from trainer.runtime.signals import LeaveRequest
 
             leave = LeaveRequest()
-            run_rank(RankTask(self._run, self._folder, attempt.number, listener, progress_fd, leave))
+            listener = generation.listener
+            run_rank(RankTask(self._run, self._folder, generation.attempt, listener, progress_fd, leave))
 
-        # Until a rank has its own handler, the request to leave must not kill it: it stays pending until then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE_SIGNAL})
-        self._group = [
-            fork_rank(
-                RankSettings(rank, self._world_size, listener.getsockname()[1], logs / f"rank-{rank}.log"),
-                self._inbox,
-                rank_main,
-            )
-            for rank in range(self._world_size)
-        ]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE_SIGNAL})
-        listener.close()
-        log.info("attempt %d: %d ranks started", attempt.number, self._world_size)
-        return attempt
+        group = RankGroup(self._place, generation, logs=logs, inbox=self._inbox, main=rank_main)
+        if generation.listener:
+            generation.listener.close()
+        log.info("attempt %d: %d ranks started", generation.attempt, len(group.running()))
+        return group
 
-    def _watch(self) -> End:
-        """Wait until all ranks have ended, one has failed, or we are asked to leave."""
+    def _watch(self, generation: Generation, group: RankGroup) -> End:
+        """Wait until all ranks have ended, one has failed, or we or another node must stop."""
         leave_by: float | None = None
-        while running := self._running():
-            self._reap()
-            if failed := self._failed():
-                return self._settle(failed)
-            if not self._running():
+        while group.running():
+            group.reap()
+            if failed := group.failed():
+                return End.of_rank(group.stop_after_failure(failed))
+            if not group.running():
                 break
             if leave_by is None and self._asked_to_leave():
                 log.info("asked to leave: the ranks finish their step and save")
-                self._signal(running, LEAVE_SIGNAL)
+                group.ask_to_leave()
                 leave_by = time.monotonic() + LEAVE_SECONDS
-            if self._deadline.passed():
-                self._stop_all()
-                return End(Exit.ATTEMPTS_EXHAUSTED, cause="restarts.deadline_seconds passed")
-            if leave_by is not None and time.monotonic() > leave_by:
-                self._stop_all()
-                return End(Exit.PREEMPTED, cause=f"no step ended within {LEAVE_SECONDS:.0f} s of the request to leave")
+            if end := self._must_stop(generation, leave_by):
+                group.stop()
+                return end
             self._inbox.wait(self._next_wake(leave_by))
-        codes = {rank.exit_code for rank in self._group}
-        return End(Exit.PREEMPTED if Exit.PREEMPTED in codes else Exit.DONE)
+        return End(Exit.PREEMPTED, "asked to leave; saved") if group.preempted() else End(Exit.DONE, "done")
+
+    def _must_stop(self, generation: Generation, leave_by: float | None) -> End | None:
+        if self._deadline.passed():
+            return End(Exit.ATTEMPTS_EXHAUSTED, "restarts.deadline_seconds passed")
+        if leave_by is not None and time.monotonic() > leave_by:
+            return End(Exit.PREEMPTED, f"no step ended within {LEAVE_SECONDS:.0f} s of the request to leave")
+        if self._rendezvous.is_over(generation):
+            return End(Exit.INFRASTRUCTURE, "another node asked to start again")
+        return None
 
     def _next_wake(self, leave_by: float | None) -> float | None:
-        times = [moment for moment in (leave_by, self._deadline.moment) if moment is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        moments = [moment for moment in (leave_by, self._deadline.moment) if moment is not None]
+        seconds = [moment - time.monotonic() for moment in moments]
+        if self._place.nodes > 1:
+            seconds.append(PEERS_SECONDS)
+        return max(0.0, min(seconds)) if seconds else None
 
-    def _settle(self, failed: Rank) -> End:
-        """Find the rank that failed first of itself, and stop the others."""
-        give_up = time.monotonic() + CAUSE_SECONDS
-        while failed.exit_code == Exit.INFRASTRUCTURE and self._running() and time.monotonic() < give_up:
-            self._inbox.wait(give_up - time.monotonic())
-            self._reap()
-            failed = self._failed() or failed
-        self._stop_all()
-        return End(failed.exit_code or Exit.USER_EXCEPTION, failed.rank, failed.error)
+    def _settle(self, generation: Generation, end: End, before: int | None) -> End:
+        """Agree with the other nodes on why it ended and on what follows; record it on node 0."""
+        if end.code != Exit.DONE:
+            is_consequence = end.code == Exit.INFRASTRUCTURE
+            end = End.from_json(self._rendezvous.settle(generation, end.to_json(), is_consequence=is_consequence))
+        if self._asked_to_leave() and end.may_go_on:
+            end = replace(end, code=Exit.PREEMPTED)
+        if not self._place.is_first:
+            return end if self._asked_to_leave() or end.code == Exit.DONE else self._hear_verdict(generation, end)
+        if end.may_go_on and end.code != Exit.PREEMPTED:
+            end = self._beyond_retry(end, generation.attempt, progressed=self._newest_step() != before)
+        self._rendezvous.decide(generation, end.to_json())
+        self._close_attempt(end)
+        return end
 
-    def _failed(self) -> Rank | None:
-        """A rank that failed: rather one with a cause of its own than one that lost its peer."""
-        failed = [rank for rank in self._group if rank.exit_code not in (None, Exit.DONE, Exit.PREEMPTED)]
-        return min(failed, key=lambda rank: rank.exit_code == Exit.INFRASTRUCTURE, default=None)
-
-    def _running(self) -> list[Rank]:
-        return [rank for rank in self._group if rank.exit_code is None]
-
-    def _reap(self) -> None:
-        """Collect every child that has ended; as a container's first process also those that others left behind."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            for rank in self._group:
-                if rank.pid == pid and rank.exit_code is None:
-                    rank.close(from_wait_status(os.waitstatus_to_exitcode(status)))
-
-    def _stop_all(self) -> None:
-        """End the ranks that still run: politely, then not."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            self._signal(self._running(), number)
-            end = time.monotonic() + TERMINATE_SECONDS
-            while self._running() and (left := end - time.monotonic()) > 0:
-                self._inbox.wait(left)
-                self._reap()
-
-    def _signal(self, ranks: list[Rank], number: signal.Signals) -> None:
-        for rank in ranks:
-            os.kill(rank.pid, number)  # not reaped yet, so the number is still its own
+    def _hear_verdict(self, generation: Generation, end: End) -> End:
+        """Node 0's decision; where node 0 is lost, wait for its replacement."""
+        verdict = self._rendezvous.verdict(generation)
+        return End.from_json(verdict) if verdict else replace(end, code=Exit.INFRASTRUCTURE)
 
     def _asked_to_leave(self) -> bool:
         return signal.SIGTERM in self._inbox.received or signal.SIGINT in self._inbox.received
 
-    def _beyond_retry(self, end: End, attempt: Attempt, restarts: "Bound", *, progressed: bool) -> End:
+    def _beyond_retry(self, end: End, attempt: int, *, progressed: bool) -> End:
         """Make a retryable end final once restarts are used up."""
-        if is_final(end.code) or end.code == Exit.PREEMPTED:
+        if self._restarts.allow(progressed=progressed):
             return end
-        if self._asked_to_leave():
-            return End(Exit.PREEMPTED, end.rank, end.words)
-        if restarts.allow(progressed=progressed):
-            return end
-        words = (end.words or {}).get("message") or meaning(end.code)
-        return End(
-            Exit.ATTEMPTS_EXHAUSTED,
-            end.rank,
-            end.words,
-            cause=f"{restarts.used} restarts without a new checkpoint; attempt {attempt.number} ended by: {words}",
-        )
+        used = self._restarts.used
+        cause = f"{used} restarts without a new checkpoint; attempt {attempt} ended by: {end.cause}"
+        return replace(end, code=Exit.ATTEMPTS_EXHAUSTED, cause=cause)
 
-    def _report(self, attempt: Attempt, end: End) -> None:
+    def _report(self, attempt: int, end: End) -> None:
         level = logging.INFO if end.code in (Exit.DONE, Exit.PREEMPTED) else logging.ERROR
-        words = end.to_json()
         where = "" if end.rank is None else f" on rank {end.rank}"
-        log.log(level, "attempt %d ended%s with %d: %s", attempt.number, where, end.code, words["cause"])
+        log.log(level, "attempt %d ended%s with %d: %s", attempt, where, end.code, end.cause)
 
 
 class Bound:

@@ -1,0 +1,99 @@
+"""The ranks of one generation on this machine: started together, watched together, stopped together."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer.exits import Exit, from_wait_status
+from trainer.runtime.ranks import Rank, RankSettings, fork_rank
+from trainer.runtime.rendezvous import Generation, Place
+from trainer.runtime.signals import LEAVE_SIGNAL, SignalInbox
+
+# How long to wait for the rank that really failed when the first to end only lost its peer.
+CAUSE_SECONDS = 5.0
+# How long ranks may take to die of SIGTERM before SIGKILL.
+TERMINATE_SECONDS = 2.0
+
+
+class RankGroup:
+    """Forked ranks that live and die together."""
+
+    def __init__(
+        self, place: Place, generation: Generation, *, logs: Path, inbox: SignalInbox, main: Callable[[int], None]
+    ) -> None:
+        """Fork the ranks; each runs ``main`` with a descriptor of the supervisor's stdout."""
+        self._inbox = inbox
+        # Until a rank has its own handler, the request to leave must not kill it: it stays pending until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE_SIGNAL})
+        self._ranks = [
+            fork_rank(
+                RankSettings(
+                    rank=place.first_rank + local_rank,
+                    local_rank=local_rank,
+                    world_size=place.world_size,
+                    local_world_size=place.ranks_per_node,
+                    address=generation.address,
+                    port=generation.port,
+                    log_file=logs / f"rank-{place.first_rank + local_rank}.log",
+                ),
+                inbox,
+                main,
+            )
+            for local_rank in range(place.ranks_per_node)
+        ]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE_SIGNAL})
+
+    def running(self) -> list[Rank]:
+        """Ranks that have not ended."""
+        return [rank for rank in self._ranks if rank.exit_code is None]
+
+    def preempted(self) -> bool:
+        """Whether ranks left because they were asked to."""
+        return any(rank.exit_code == Exit.PREEMPTED for rank in self._ranks)
+
+    def failed(self) -> Rank | None:
+        """A rank that failed: rather one with a cause of its own than one that lost its peer."""
+        failed = [rank for rank in self._ranks if rank.exit_code not in (None, Exit.DONE, Exit.PREEMPTED)]
+        return min(failed, key=lambda rank: rank.exit_code == Exit.INFRASTRUCTURE, default=None)
+
+    def reap(self) -> None:
+        """Collect every child that has ended; as a container's first process also those that others left behind."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for rank in self._ranks:
+                if rank.pid == pid and rank.exit_code is None:
+                    rank.close(from_wait_status(os.waitstatus_to_exitcode(status)))
+
+    def ask_to_leave(self) -> None:
+        """Ask the ranks to save after the step they are in, and leave."""
+        self._signal(LEAVE_SIGNAL)
+
+    def stop_after_failure(self, failed: Rank) -> Rank:
+        """Stop all ranks after one ended; the one that failed first of itself, if it shows within a moment."""
+        give_up = time.monotonic() + CAUSE_SECONDS
+        while failed.exit_code == Exit.INFRASTRUCTURE and self.running() and time.monotonic() < give_up:
+            self._inbox.wait(give_up - time.monotonic())
+            self.reap()
+            failed = self.failed() or failed
+        self.stop()
+        return failed
+
+    def stop(self) -> None:
+        """End the ranks that still run: politely, then not."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._signal(number)
+            end = time.monotonic() + TERMINATE_SECONDS
+            while self.running() and (left := end - time.monotonic()) > 0:
+                self._inbox.wait(left)
+                self.reap()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for rank in self.running():
+            os.kill(rank.pid, number)  # not reaped yet, so the number is still its own
