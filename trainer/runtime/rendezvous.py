@@ -12,7 +12,7 @@ Node 0 (worker-0) serves a second, longer-lived store through which the supervis
     verdict/<g>       node 0's decision: how the attempt is recorded and whether another follows
 
 A node's place is its pod's index (a static rank), so rank 0 is always on worker-0. A pod that is replaced finds that
-its node has joined already, and asks for a new generation. When worker-0 is replaced, the others find a new, empty store.
+its node has joined already, and asks for a new generation. When worker-0 is replaced, the others find a new store.
 """
 
 import json
