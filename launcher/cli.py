@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("launcher.commands.init", "Write a commented job.yaml to start from."),
     "validate": ("launcher.commands.validate", "Check a job file and report every mistake at once."),
     "plan": ("launcher.commands.plan", "Show how a job is split over pods and nodes."),
+    "render": ("launcher.commands.render", "Print the Kubernetes objects that a submit creates."),
     "submit": ("launcher.commands.submit", "Train what FILE describes."),
     "list": ("launcher.commands.list", "List all jobs, newest first."),
     "status": ("launcher.commands.status", "Show where the job NAME stands."),
@@ -23,6 +25,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cancel": (
         "launcher.commands.cancel",
         "Stop the job NAME with a checkpoint; submitting its file again goes on from there.",
+    ),
+    "suspend": (
+        "launcher.commands.suspend",
+        "Stop the job NAME with a checkpoint and free its GPUs; `launcher resume` goes on.",
+    ),
+    "resume": (
+        "launcher.commands.resume",
+        "Go on with the suspended or cancelled job NAME from its last checkpoint, as it was submitted.",
     ),
     "delete": ("launcher.commands.delete", "Stop the job NAME if it runs, and forget it."),
     "results": (
@@ -90,6 +100,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that `launcher.errors.LauncherExit` names."""
+    gc.set_threshold(100_000)  # what a command imports lives to its end; searching it for garbage takes a tenth of it
     sys.exit(_run(args))
 
 

@@ -76,21 +76,23 @@ def show_status(status: JobStatus, form: str) -> None:
         _show_rows([status], form)
 
 
-def show_list(statuses: Sequence[JobStatus], form: str) -> None:
-    """Print many jobs."""
+def show_list(statuses: Sequence[JobStatus], form: str, *, namespaces: bool = False) -> None:
+    """Print many jobs; ``namespaces`` adds a column where they are of several."""
     if form in ("json", "yaml"):
         jobs = [_plain(asdict(status)) for status in statuses]
         show_document({"schemaVersion": SCHEMA_VERSION, "jobs": jobs}, form)
     else:
-        _show_rows(statuses, form)
+        _show_rows(statuses, form, namespaces=namespaces)
 
 
-def _show_rows(statuses: Sequence[JobStatus], form: str) -> None:
+def _show_rows(statuses: Sequence[JobStatus], form: str, *, namespaces: bool = False) -> None:
     if form == "name":
         for status in statuses:
             click.echo(status.name)
         return
     columns = COLUMNS | WIDE_COLUMNS if form == "wide" else COLUMNS
+    if namespaces:
+        columns = {"NAMESPACE": lambda status: status.namespace, **columns}
     click.echo(table(list(columns), ([cell(status) for cell in columns.values()] for status in statuses)))
 
 

@@ -25,6 +25,24 @@ TINY: dict[str, Any] = {
     "restarts": {"backoff_seconds": 0.05},
 }
 
+# What a finished run on two ranks leaves, besides TensorBoard's event files.
+RESULT_FILES = (
+    "run.json",
+    "attempts/0001.json",
+    "metrics.jsonl",
+    "timing.jsonl",
+    "checkpoints/best.json",
+    "summary.json",
+    "report.html",
+    "classification_report.txt",
+    "plots/learning_curves.png",
+    "plots/confusion_matrix.png",
+    "predictions/test.csv",
+    "exports/model.pt2",
+    "logs/attempt-1/rank-0.log",
+    "logs/attempt-1/rank-1.log",
+)
+
 
 def tiny(**changes: Any) -> dict[str, Any]:
     """The tiny job's configuration with top-level keys replaced."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launcher.job.placement import Placement
@@ -83,7 +84,7 @@ class LogLine:
     """A line of one rank's log."""
 
     source: str
-    """Such as "rank 0" or "supervisor"."""
+    """Such as "rank 0", "supervisor" or "worker-1"."""
     text: str
 
 
@@ -106,8 +107,19 @@ class Results:
     """Paths relative to the folder, sorted."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """What a copy of a results folder holds."""
+
+    files: int
+    bytes: int
+
+
 class Backend(Protocol):
     """Runs jobs. Every method raises launcher.errors.JobNotFound for a name it does not know."""
+
+    def place(self, spec: JobSpec) -> Placement:
+        """Split the job by the nodes that its file states, or else by what the backend knows of its own."""
 
     def submit(self, spec: JobSpec, placement: Placement, *, fresh: bool) -> Submission:
         """Start or continue the job, or find that there is nothing to do."""
@@ -115,7 +127,7 @@ class Backend(Protocol):
     def get(self, name: str) -> JobStatus:
         """The job's status now."""
 
-    def list(self) -> tuple[JobStatus, ...]:
+    def list(self, *, all_namespaces: bool = False) -> tuple[JobStatus, ...]:
         """All jobs, newest first."""
 
     def watch(self, name: str) -> Iterator[JobStatus]:
@@ -127,8 +139,17 @@ class Backend(Protocol):
     def cancel(self, name: str, *, grace_seconds: float) -> JobStatus:
         """Stop with a checkpoint; the job can be submitted again to go on."""
 
-    def delete(self, name: str, *, grace_seconds: float) -> None:
-        """Stop and forget the job. Results stay."""
+    def suspend(self, name: str, *, grace_seconds: float) -> JobStatus:
+        """Stop with a checkpoint for now; `resume` goes on."""
+
+    def resume(self, name: str) -> Submission:
+        """Go on with a job that was suspended or cancelled, as it was submitted."""
+
+    def delete(self, name: str, *, grace_seconds: float) -> str:
+        """Stop and forget the job; where its results stay."""
 
     def results(self, name: str) -> Results:
         """The results folder."""
+
+    def fetch(self, name: str, folder: Path) -> Copied:
+        """Copy the results folder's files into ``folder``, replacing those of the same names."""

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
+import click
+
 from launcher.backends.base import Backend
-from launcher.backends.local.backend import LocalBackend
-from launcher.errors import BackendUnusable, InvalidJob
+from launcher.backends.kubernetes.kubeconfig import Target
+from launcher.errors import InvalidJob
 
 LOCAL, KUBERNETES = "local", "kubernetes"
 
@@ -15,6 +18,7 @@ def choose_backend(
     name: str | None,
     results_dir: str | os.PathLike[str],
     *,
+    target: Target | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Backend:
     """The named backend, or else Kubernetes where a cluster is configured and this machine where none is.
@@ -22,22 +26,24 @@ def choose_backend(
     Args:
         name: local, kubernetes, or None to look.
         results_dir: Root of the local backend's results.
-        say: Told in one line when nobody asked for the local backend and it was taken.
-
-    Raises:
-        BackendUnusable: The backend cannot run anything at present.
+        target: Which cluster and namespace; ``--kubeconfig`` and ``--context`` ask for Kubernetes by themselves.
+        say: Told in one line when nobody asked for the local backend and it was taken, and what it does not use.
     """
+    target = target or Target()
     if name not in (None, LOCAL, KUBERNETES):
         raise InvalidJob(f"--backend: must be {LOCAL} or {KUBERNETES} (got {name!r})")
-    cluster = configured_cluster() if name is None else None
-    if name == KUBERNETES or cluster:
-        asked = "--backend kubernetes" if name else cluster
-        raise BackendUnusable(
-            f"kubernetes: this version of the launcher has no Kubernetes backend yet (chosen by {asked})\n"
-            f"train on this machine with --backend local, or set LAUNCHER_BACKEND=local"
-        )
+    asked = target.kubeconfig or target.context
+    if name == KUBERNETES or (name is None and (asked or configured_cluster())):
+        from launcher.backends.kubernetes.backend import KubernetesBackend
+
+        return KubernetesBackend(target)
+    from launcher.backends.local.backend import LocalBackend
+
     if name is None and say:
         say("no cluster is configured: running on this machine (--backend local)")
+    unused = [option for option, value in asdict(target).items() if value]
+    if unused:
+        click.echo(f"not used by the local backend: {', '.join(f'--{option}' for option in unused)}", err=True)
     return LocalBackend(Path(results_dir))
 
 

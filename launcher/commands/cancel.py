@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import backend_of, backend_options, grace_option
+from launcher.commands.options import Where, backend_options, grace_option
 
 EXAMPLES = """\b
 Examples:
@@ -17,12 +17,12 @@ Examples:
 @click.argument("name")
 @grace_option
 @backend_options
-def command(*, name: str, grace: float, backend: str | None, results_dir: str) -> None:
+def command(*, name: str, grace: float, where: Where) -> None:
     """Stop the job NAME with a checkpoint; submitting its file again goes on from there.
 
     A job that is over already is left as it is, and the exit code is 0 as well.
     """
-    chosen = backend_of(backend, results_dir)
+    chosen = where.open()
     before = chosen.get(name)
     if before.state.is_over:
         click.echo(f"{name} is {before.state} already; nothing to cancel", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import backend_of, backend_options, grace_option
+from launcher.commands.options import Where, backend_options, grace_option
 from launcher.errors import JobNotFound
 
 EXAMPLES = """\b
@@ -17,20 +17,19 @@ Examples:
 @click.argument("name")
 @grace_option
 @backend_options
-def command(*, name: str, grace: float, backend: str | None, results_dir: str) -> None:
+def command(*, name: str, grace: float, where: Where) -> None:
     """Stop the job NAME if it runs, and forget it. Its results stay.
 
-    A job that was deleted before is left as it is, and the exit code is 0 as well.
+    Where its results folder can be seen (local backend), a job that was deleted before is left as it is and the exit
+    code is 0 as well; a cluster no longer knows it (exit 4).
     """
-    chosen = backend_of(backend, results_dir)
+    chosen = where.open()
+    known = True
     try:
-        known = not chosen.get(name).state.is_over
-        said = f"stopping {name} (up to {grace:.0f} s to save)" if known else None
+        if not chosen.get(name).state.is_over:
+            click.echo(f"stopping {name} (up to {grace:.0f} s to save)", err=True)
     except JobNotFound:
-        said = f"{name} was deleted before"
-        chosen.results(name)  # a name that never was a job is an error all the same
-    if said:
-        click.echo(said, err=True)
-    chosen.delete(name, grace_seconds=grace)
+        known = False
+    results = chosen.delete(name, grace_seconds=grace)  # only the backend can tell "deleted before" from "never there"
     click.echo(name)
-    click.echo(f"results stay in {chosen.results(name).path}", err=True)
+    click.echo(f"{'' if known else f'{name} was deleted before; '}results stay in {results}", err=True)

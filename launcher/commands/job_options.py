@@ -13,9 +13,11 @@ import click
 from launcher.errors import InvalidJob
 
 if TYPE_CHECKING:
-    from launcher.job.spec import JobSpec
+    from launcher.job.spec import JobSpec, NodeShape
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_SHAPE = re.compile(r"([1-9][0-9]{0,5})x([0-9]{1,4})")
 
 
 def _split_assignments(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> list[tuple[str, str]]:
@@ -80,6 +82,36 @@ def read_job(
         name=name,
         image=image,
     )
+
+
+def _parse_shapes(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> list[tuple[int, int]]:
+    matches = [(value, _SHAPE.fullmatch(value)) for value in values]
+    for value, match in matches:
+        if match is None:
+            raise click.BadParameter(f"{value!r} is not COUNTxGPUS, such as 4x8 for four nodes of 8 GPUs")
+    return [(int(match[1]), int(match[2])) for _, match in matches if match]
+
+
+def nodes_option(command: F) -> F:
+    """Add --nodes to a command function, which receives ``shapes`` and passes them on to `node_shapes`."""
+    return click.option(
+        "--nodes",
+        "shapes",
+        multiple=True,
+        metavar="COUNTxGPUS",
+        callback=_parse_shapes,
+        help="Nodes to plan for, such as 4x8 (repeatable); wins over the file's own nodes.",
+    )(command)
+
+
+def node_shapes(spec: JobSpec, shapes: Sequence[tuple[int, int]]) -> list[NodeShape]:
+    """The nodes to plan for; says so on stderr when there are none, neither in the options nor in the file."""
+    from launcher.job.spec import NodeShape
+
+    nodes = [NodeShape(count=count, gpus=gpus) for count, gpus in shapes] or list(spec.nodes)
+    if not nodes:
+        click.echo("no node shapes are given (--nodes 4x8, or nodes in the job file): assuming that it fits", err=True)
+    return nodes
 
 
 def display_name(file: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import backend_of, backend_options
+from launcher.commands.options import Where, backend_options
 from launcher.errors import LauncherExit
 
 EXAMPLES = """\b
@@ -30,11 +30,10 @@ def command(
     follow: bool,
     rank: int | None,
     tail: int | None,
-    backend: str | None,
-    results_dir: str,
+    where: Where,
 ) -> None:
     """Print the logs of the newest attempt of the job NAME."""
-    chosen = backend_of(backend, results_dir)
+    chosen = where.open()
     status = chosen.get(name)
     prefixed = rank is None and status.ranks > 1
     silent = True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -70,9 +72,42 @@ def timeout_option(command: F) -> F:
     )(command)
 
 
-def backend_options(command: F) -> F:
-    """Add --backend and --results-dir; the function receives ``backend`` and ``results_dir``."""
-    command = click.option(
+@dataclass(frozen=True)
+class Where:
+    """What the options say about where jobs run."""
+
+    backend: str | None
+    results_dir: str
+    namespace: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+
+    def open(self, *, announce: bool = False) -> Backend:
+        """The backend; ``announce`` says on stderr when the choice was the launcher's."""
+        from launcher.backends.kubernetes.kubeconfig import Target
+        from launcher.backends.select import choose_backend
+
+        target = Target(kubeconfig=self.kubeconfig, context=self.context, namespace=self.namespace)
+        return choose_backend(self.backend, self.results_dir, target=target, say=_talk if announce else None)
+
+
+_BACKEND_OPTIONS = (
+    click.option(
+        "--backend",
+        type=click.Choice(["local", "kubernetes"]),
+        envvar="LAUNCHER_BACKEND",
+        show_envvar=True,
+        help="Where jobs run.  [default: kubernetes where a cluster is configured, else local]",
+    ),
+    click.option("-n", "--namespace", metavar="NAME", help="Kubernetes namespace.  [default: the context's]"),
+    click.option("--context", metavar="NAME", help="Context of the kubeconfig.  [default: the current one]"),
+    click.option(
+        "--kubeconfig",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Kubeconfig file.  [default: KUBECONFIG, then ~/.kube/config, then the pod's own account]",
+    ),
+    click.option(
         "--results-dir",
         type=click.Path(file_okay=False),
         default="results",
@@ -80,21 +115,22 @@ def backend_options(command: F) -> F:
         show_default=True,
         show_envvar=True,
         help="Root of the local backend's results.",
-    )(command)
-    return click.option(
-        "--backend",
-        type=click.Choice(["local", "kubernetes"]),
-        envvar="LAUNCHER_BACKEND",
-        show_envvar=True,
-        help="Where jobs run.  [default: kubernetes where a cluster is configured, else local]",
-    )(command)
+    ),
+)
 
 
-def backend_of(backend: str | None, results_dir: str, *, announce: bool = False) -> Backend:
-    """The backend that the options choose; ``announce`` says on stderr when the choice was the launcher's."""
-    from launcher.backends.select import choose_backend
+def backend_options(command: F) -> F:
+    """Add the options on where jobs run; the function receives them together as ``where``."""
 
-    return choose_backend(backend, results_dir, say=_talk if announce else None)
+    @functools.wraps(command)
+    def with_where(*args: Any, **given: Any) -> Any:
+        names = [field.name for field in fields(Where)]
+        return command(*args, where=Where(**{name: given.pop(name) for name in names}), **given)
+
+    wrapped: Any = with_where
+    for option in reversed(_BACKEND_OPTIONS):
+        wrapped = option(wrapped)
+    return cast("F", wrapped)
 
 
 def _talk(message: str) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.commands.job_options import job_options, read_job
+from launcher.commands.job_options import job_options, node_shapes, nodes_option, read_job
 from launcher.commands.options import output_option
 
 if TYPE_CHECKING:
     from launcher.job.placement import NodeUse, Placement
     from launcher.job.spec import JobSpec
-
-_SHAPE = re.compile(r"([1-9][0-9]{0,5})x([0-9]{1,4})")
 
 EXAMPLES = """\b
 Examples:
@@ -24,24 +21,9 @@ Examples:
 """
 
 
-def _parse_shapes(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> list[tuple[int, int]]:
-    matches = [(value, _SHAPE.fullmatch(value)) for value in values]
-    for value, match in matches:
-        if match is None:
-            raise click.BadParameter(f"{value!r} is not COUNTxGPUS, such as 4x8 for four nodes of 8 GPUs")
-    return [(int(match[1]), int(match[2])) for _, match in matches if match]
-
-
 @click.command("plan", epilog=EXAMPLES)
 @job_options
-@click.option(
-    "--nodes",
-    "shapes",
-    multiple=True,
-    metavar="COUNTxGPUS",
-    callback=_parse_shapes,
-    help="Nodes to plan for, such as 4x8 (repeatable); wins over the file's own nodes.",
-)
+@nodes_option
 @output_option("table", "json", "yaml")
 def command(shapes: list[tuple[int, int]], output: str, **job: Any) -> None:
     """Show how a job is split over pods and nodes.
@@ -50,13 +32,10 @@ def command(shapes: list[tuple[int, int]], output: str, **job: Any) -> None:
     that they cannot hold, ends with exit code 5 and a list of splits that fit.
     """
     from launcher.job.placement import plan, usage
-    from launcher.job.spec import NodeShape
     from launcher.output import show_document
 
     spec = read_job(**job)
-    nodes = [NodeShape(count=count, gpus=gpus) for count, gpus in shapes] or list(spec.nodes)
-    if not nodes:
-        click.echo("no node shapes are given (--nodes 4x8, or nodes in the job file): assuming that it fits", err=True)
+    nodes = node_shapes(spec, shapes)
     placement = plan(spec, nodes)
     uses = usage(spec, placement, nodes)
     if output == "table":
@@ -83,7 +62,7 @@ def _document(spec: JobSpec, placement: Placement, uses: Sequence[NodeUse]) -> d
         "pods": placement.nodes,
         "ranks_per_pod": placement.ranks_per_node,
         "ranks": placement.ranks,
-        "gpus": spec.gpus,
+        "gpus": spec.total_gpus,
         "batch_per_rank": {"min": batch[0], "max": batch[1]} if batch else None,
         "nodes": [
             {"count": use.count, "gpus": use.gpus, "pods": use.pods, "used": use.used, "idle": use.idle} for use in uses
@@ -96,7 +75,7 @@ def _show_table(spec: JobSpec, placement: Placement, uses: Sequence[NodeUse]) ->
 
     batch = batch_per_rank(spec)
     shown = "-" if batch is None else str(batch[0]) if batch[0] == batch[1] else f"{batch[0]}-{batch[1]}"
-    row = [spec.name, placement.nodes, placement.ranks_per_node, placement.ranks, spec.gpus, shown]
+    row = [spec.name, placement.nodes, placement.ranks_per_node, placement.ranks, spec.total_gpus, shown]
     header = ["NAME", "PODS", "RANKS/POD", "RANKS", "GPUS", "BATCH/RANK"]
     click.echo(table(header, [[str(cell) for cell in row]]))
     if uses:

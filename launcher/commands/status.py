@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import backend_of, backend_options, output_option
+from launcher.commands.options import Where, backend_options, output_option
 from launcher.commands.waiting import explain_end
 
 EXAMPLES = """\b
@@ -18,7 +18,7 @@ Examples:
 @click.argument("name")
 @output_option()
 @backend_options
-def command(*, name: str, output: str, backend: str | None, results_dir: str) -> None:
+def command(*, name: str, output: str, where: Where) -> None:
     """Show where the job NAME stands.
 
     The exit code says whether the job was found (0, 4), not how it does; see `launcher wait` for that.
@@ -26,7 +26,7 @@ def command(*, name: str, output: str, backend: str | None, results_dir: str) ->
     from launcher.output import show_status
     from launcher.progress import describe
 
-    status = backend_of(backend, results_dir).get(name)
+    status = where.open().get(name)
     show_status(status, output)
     if output != "table":
         return

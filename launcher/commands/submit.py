@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.commands.job_options import job_options, read_job
-from launcher.commands.options import backend_of, backend_options, output_option, timeout_option
+from launcher.commands.options import Where, backend_options, output_option, timeout_option
 from launcher.commands.waiting import exit_code, explain_end, wait_until_over
+from launcher.errors import LauncherError
 
 if TYPE_CHECKING:
     from launcher.backends.base import Backend, Submission
@@ -40,8 +41,7 @@ def command(
     timeout: float | None,
     fresh: bool,
     output: str,
-    backend: str | None,
-    results_dir: str,
+    where: Where,
     **job: Any,
 ) -> None:
     """Train what FILE describes.
@@ -50,13 +50,11 @@ def command(
     last checkpoint, one that succeeded is done (more epochs continue it). With --follow or --wait the exit code is
     the job's: 0 succeeded, 3 failed, 7 suspended or cancelled. Ctrl-C leaves the job running.
     """
-    from launcher.job.placement import plan
-
     if timeout is not None and not (follow or wait_):
         raise click.UsageError("--timeout needs --follow or --wait")
     spec = read_job(**job)
-    chosen = backend_of(backend, results_dir, announce=True)
-    submission = chosen.submit(spec, plan(spec, spec.nodes), fresh=fresh)
+    chosen = where.open(announce=True)
+    submission = chosen.submit(spec, chosen.place(spec), fresh=fresh)
     if follow or wait_:
         ctx.exit(_see_to_the_end(chosen, submission, show_progress=follow, timeout=timeout, output=output))
     _report(submission, output)
@@ -78,7 +76,7 @@ def _see_to_the_end(
 ) -> int:
     from dataclasses import replace
 
-    from launcher.output import show_results, show_submission
+    from launcher.output import show_submission
     from launcher.progress import follow_display
 
     name = submission.status.name
@@ -88,7 +86,17 @@ def _see_to_the_end(
     explain_end(status)
     if output in ("table", "wide"):
         if exit_code(status) == 0:
-            show_results(name, backend.results(name), output)
+            _show_results(backend, name, output)
     else:
         show_submission(replace(submission, status=status), output)
     return exit_code(status)
+
+
+def _show_results(backend: Backend, name: str, output: str) -> None:
+    """The job has succeeded, whether or not its results can be read from here."""
+    from launcher.output import show_results
+
+    try:
+        show_results(name, backend.results(name), output)
+    except LauncherError as error:
+        click.echo(f"{name} Succeeded; its results cannot be shown: {error.message}", err=True)

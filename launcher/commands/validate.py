@@ -40,8 +40,8 @@ def command(output: str, **job: Any) -> None:
 def summary(spec: JobSpec) -> str:
     """What will run, in one line."""
     where = (
-        f"{spec.gpus} GPU{'s' * (spec.gpus != 1)}"
-        if spec.gpus
+        f"{spec.total_gpus} GPU{'s' * (spec.total_gpus != 1)}"
+        if spec.total_gpus
         else f"{spec.ranks} CPU process{'es' * (spec.ranks != 1)}"
     )
     train = spec.train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import backend_of, backend_options, output_option, timeout_option
+from launcher.commands.options import Where, backend_options, output_option, timeout_option
 from launcher.commands.waiting import exit_code, explain_end, wait_until_over
 
 EXAMPLES = """\b
@@ -20,9 +20,7 @@ Examples:
 @output_option()
 @backend_options
 @click.pass_context
-def command(
-    ctx: click.Context, /, *, name: str, timeout: float | None, output: str, backend: str | None, results_dir: str
-) -> None:
+def command(ctx: click.Context, /, *, name: str, timeout: float | None, output: str, where: Where) -> None:
     """Wait until the job NAME is over, and exit with its result.
 
     Exit codes: 0 succeeded, 3 failed, 7 suspended or cancelled, 124 timeout, 130 interrupted. The job itself is not
@@ -30,7 +28,7 @@ def command(
     """
     from launcher.output import show_status
 
-    status = wait_until_over(backend_of(backend, results_dir), name, timeout=timeout)
+    status = wait_until_over(where.open(), name, timeout=timeout)
     show_status(status, output)
     explain_end(status)
     ctx.exit(exit_code(status))

@@ -16,6 +16,15 @@ NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
     ("processes",),
     ("resources",),
     ("nodes",),
+    ("image_pull_secrets",),
+    ("queue",),
+    ("priority_class",),
+    ("node_selector",),
+    ("tolerations",),
+    ("deadline_seconds",),
+    ("isolated_network",),
+    ("run_as",),
+    ("results", "create"),
     ("train", "epochs"),
     ("train", "logging"),
 )
@@ -47,9 +56,16 @@ def diff(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _without_placement(dump: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in dump.items() if (key,) not in NOT_IDENTITY}
-    if isinstance(kept.get("train"), dict):
-        kept["train"] = {key: value for key, value in kept["train"].items() if ("train", key) not in NOT_IDENTITY}
+    kept = {}
+    for key, value in dump.items():
+        if (key,) in NOT_IDENTITY:
+            continue
+        if isinstance(value, dict):
+            inner = {name: item for name, item in value.items() if (key, name) not in NOT_IDENTITY}
+            if value and not inner:
+                continue  # as if it had been left out, which the same spec with only defaults in it is
+            value = inner
+        kept[key] = value
     return kept
 
 

@@ -28,12 +28,19 @@ def locate(model: type[BaseModel], loc: Sequence[str | int]) -> Location:
     """Follow a pydantic error's ``loc`` down from ``model``."""
     path: Path = ()
     here: Any = model
-    parent, in_variant, from_tag = None, False, False
+    parent, in_variant, from_tag, named_key = None, False, False, False
     for step in loc:
         choices = variants(here)
         if choices:
             here, from_tag = choices.get(str(step)), True
             continue
+        choices_of_form = forms(here)
+        if str(step) in choices_of_form:
+            here = choices_of_form[str(step)]
+            continue
+        if step == "[key]" and named_key:  # pydantic's mark for an error in the key that the step before named
+            continue
+        named_key = any(get_origin(kind) is dict for kind, _ in _members(here))
         parent, in_variant, from_tag = model_in(here), from_tag, False
         path = (*path, step)
         here = _child(here, step)
@@ -54,6 +61,13 @@ def variants(annotation: Any) -> dict[str, type[BaseModel]]:
     if len(members) < 2 or not all(isinstance(kind, type) and issubclass(kind, BaseModel) for kind, _ in members):
         return {}
     return {_tag(kind, extras): kind for kind, extras in members}
+
+
+def forms(annotation: Any) -> dict[str, Any]:
+    """What a field may be that is either one value or a mapping, by pydantic's tags; empty for other fields."""
+    members = _members(annotation)
+    tags = {extra.tag: kind for kind, extras in members for extra in extras if isinstance(extra, Tag)}
+    return tags if len(members) > 1 and not variants(annotation) else {}
 
 
 def tag_field(model: type[BaseModel]) -> str:
@@ -91,6 +105,8 @@ def _child(annotation: Any, step: str | int) -> Any:
         return field.annotation if field else None
     for kind, _ in _members(annotation):
         arguments = get_args(kind)
+        if get_origin(kind) is dict:
+            return arguments[1]
         if get_origin(kind) is tuple and isinstance(step, int) and arguments:
             return arguments[0] if arguments[-1] is Ellipsis else arguments[min(step, len(arguments) - 1)]
     return None

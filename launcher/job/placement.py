@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from launcher.errors import DoesNotFit
-from launcher.job.spec import JobSpec, NodeShape
+from launcher.job.spec import GpuRange, JobSpec, NodeShape
 
 # Alternatives are looked for among pods of up to this many GPUs; no machine holds more.
 _LARGEST_SHARE = 1024
@@ -17,6 +18,8 @@ class Placement:
 
     nodes: int
     ranks_per_node: int
+    min_nodes: int | None = None
+    """Pods that an elastic job needs at least; None for a job of a fixed size."""
 
     @property
     def ranks(self) -> int:
@@ -53,28 +56,44 @@ def plan(spec: JobSpec, nodes: Sequence[NodeShape]) -> Placement:
     Raises:
         DoesNotFit: There is no such split, or the nodes cannot hold it; the message lists splits that fit.
     """
-    if not spec.gpus:
-        return Placement(nodes=1, ranks_per_node=spec.ranks)
     explicit = spec.resources.gpus_per_node
     fixed = None if explicit == "auto" else explicit
+    total = spec.total_gpus
+    if not total:
+        return Placement(nodes=1, ranks_per_node=spec.ranks)
     present = sum(shape.count * shape.gpus for shape in nodes)
     if nodes and not present:
-        raise DoesNotFit(f"{_gpus(spec.gpus)} asked for, but the nodes have none\nTo train on CPUs: --gpus 0")
-    if nodes and spec.gpus > present:
-        raise _no_fit(f"{_gpus(spec.gpus)} do not fit: {_stated(nodes)}", spec.gpus, nodes, fixed)
-    share = _equal_share(spec.gpus, nodes) if fixed is None else fixed
-    pods, rest = divmod(spec.gpus, share)
+        raise DoesNotFit(f"{_gpus(total)} asked for, but the nodes have none\nTo train on CPUs: --gpus 0")
+    if isinstance(spec.gpus, GpuRange):
+        return _plan_elastic(spec.gpus, fixed, nodes)
+    if nodes and total > present:
+        raise _no_fit(f"{_gpus(total)} do not fit: {_stated(nodes)}", total, nodes, fixed)
+    share = _equal_share(total, nodes) if fixed is None else fixed
+    pods, rest = divmod(total, share)
     if rest:
-        raise _no_fit(f"{_gpus(spec.gpus)} cannot be split into equal pods of {share}", spec.gpus, nodes, fixed)
+        raise _no_fit(f"{_gpus(total)} cannot be split into equal pods of {share}", total, nodes, fixed)
     if not _holds(pods, share, nodes):
         lack = f"{_pods(pods, share)} needed, room for {_capacity(share, nodes)}; {_stated(nodes)}"
-        raise _no_fit(f"{_gpus(spec.gpus)} do not fit: {lack}", spec.gpus, nodes, fixed)
+        raise _no_fit(f"{_gpus(total)} do not fit: {lack}", total, nodes, fixed)
     return Placement(nodes=pods, ranks_per_node=share)
+
+
+def _plan_elastic(gpus: GpuRange, fixed: int | None, nodes: Sequence[NodeShape]) -> Placement:
+    """Pods of a size that makes up both bounds; the nodes must hold the lower one, the upper one may come later."""
+    common = gcd(gpus.min, gpus.max)
+    largest = max((shape.gpus for shape in nodes), default=common)
+    share = fixed or max(size for size in range(1, min(common, largest) + 1) if common % size == 0)
+    if common % share:
+        raise DoesNotFit(f"{gpus.min} to {_gpus(gpus.max)} cannot be made up of equal pods of {share}")
+    if not _holds(gpus.min // share, share, nodes):
+        needed = f"{_pods(gpus.min // share, share)} needed, room for {_capacity(share, nodes)}"
+        raise DoesNotFit(f"at least {_gpus(gpus.min)} do not fit: {needed}; {_stated(nodes)}")
+    return Placement(nodes=gpus.max // share, ranks_per_node=share, min_nodes=gpus.min // share)
 
 
 def usage(spec: JobSpec, placement: Placement, nodes: Sequence[NodeShape]) -> tuple[NodeUse, ...]:
     """Which group of nodes takes how many pods: tightest fit first, as a scheduler that packs would place them."""
-    share = placement.ranks_per_node if spec.gpus else 0
+    share = placement.ranks_per_node if spec.total_gpus else 0
     left = placement.nodes
     pods = dict.fromkeys(range(len(nodes)), 0)
     for index in sorted(pods, key=lambda i: (nodes[i].gpus % share if share else nodes[i].gpus, nodes[i].gpus)):

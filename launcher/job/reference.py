@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from launcher.job.model_tree import model_in, tag_field, variants
+from launcher.job.descriptions import descriptions
+from launcher.job.model_tree import forms, model_in, tag_field, variants
 from launcher.job.spec import JobSpec
 from launcher.job.wording import PATTERNS
 from launcher.suggestions import MOST_LISTED
@@ -88,8 +89,10 @@ def _nested(model: type[BaseModel], name: str) -> list[tuple[str, dict[str, type
     suffix = name
     if get_origin(annotation) is tuple:
         annotation, suffix = get_args(annotation)[0], f"{name}.N"
+    if get_origin(annotation) is dict:
+        annotation, suffix = get_args(annotation)[1], f"{name}.NAME"
     choices = variants(annotation)
-    single = model_in(annotation)
+    single = model_in(annotation) or next((m for form in forms(annotation).values() if (m := model_in(form))), None)
     if not choices and single:
         choices = {"": single}
     return [(suffix, choices)] if choices else []
@@ -114,32 +117,38 @@ def _model(path: str, model: type[BaseModel]) -> Iterator[str]:
 def _row(path: str, model: type[BaseModel], name: str, field: dict[str, Any]) -> str:
     info = model.model_fields[name]
     inner = [_join(path, suffix) for suffix, _ in _nested(model, name)]
-    kind = f"[{inner[0]}](#{_slug(inner[0])})" if inner else _type(field)
-    if inner and field.get("type") == "array":
-        kind = f"list of {kind}"
+    kind = _type(field, f"[{inner[0]}](#{_slug(inner[0])})" if inner else "mapping")
     default = "**required**" if info.is_required() else _default(field.get("default"))
-    cells = (f"`{name}`", kind, default, _prose(info.description or ""))
+    cells = (f"`{name}`", kind, default, _prose(descriptions(model).get(name, "")))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _type(field: dict[str, Any]) -> str:
-    """A JSON Schema type in words."""
+def _type(field: dict[str, Any], link: str = "mapping") -> str:
+    """A JSON Schema type in words; ``link`` leads to the section of the mapping in it."""
+    if "$ref" in field:
+        return link
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
         many = len(field["enum"]) > MOST_LISTED
         return f"one of {len(field['enum'])} names (below)" if many else ", ".join(f"`{v}`" for v in field["enum"])
-    if "anyOf" in field:
-        return " or ".join(_type(option) for option in field["anyOf"] if option.get("type") != "null")
+    if options := field.get("anyOf") or field.get("oneOf"):
+        return " or ".join(dict.fromkeys(_type(option, link) for option in options if option.get("type") != "null"))
     kind = field.get("type")
     if kind == "array":
         items = field.get("prefixItems") or [field.get("items", {})]
         count = f"{len(items)} x " if "prefixItems" in field else ""
-        return f"list of {count}{_type(items[0])}"
+        return f"list of {count}{_type(items[0], link)}"
+    if values := [*field.get("patternProperties", {}).values(), *_values(field)]:
+        return f"mapping of names to {_type(values[0], link)}"
     if kind == "string":
         return PATTERNS[field["pattern"]] if "pattern" in field else "text"
     names = {"integer": "whole number", "number": "number", "boolean": "`true`, `false`"}
     return f"{names.get(str(kind), 'mapping')}{_bounds(field)}"
+
+
+def _values(field: dict[str, Any]) -> list[dict[str, Any]]:
+    return [field["additionalProperties"]] if isinstance(field.get("additionalProperties"), dict) else []
 
 
 def _bounds(field: dict[str, Any]) -> str:
@@ -156,7 +165,7 @@ def _bound(number: float) -> str:
 
 
 def _default(value: Any) -> str:
-    if value in (None, []):
+    if value in (None, [], {}):
         return "-"
     if isinstance(value, dict):
         tag = next((key for key in ("kind", "name") if key in value), None)

@@ -1,6 +1,6 @@
-"""What is generated from the models: the editors' schema of job.yaml and its reference page.
+"""What is generated from the models: the editors' schema of job.yaml, its reference page, and files of the chart.
 
-``python -m launcher.job.schema`` writes both into docs/; with ``--check`` it only says whether they are stale.
+``python -m launcher.job.schema`` writes them; with ``--check`` it only says whether they are stale.
 """
 
 import argparse
@@ -9,30 +9,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
-
+from launcher.job.chart_files import chart_files
+from launcher.job.descriptions import PlainSchema
 from launcher.job.reference import reference_page
 from launcher.job.spec import MAX_NAME, JobSpec
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-DOCS = Path(__file__).parents[2] / "docs"
-SCHEMA_FILE = "job.schema.json"
-REFERENCE_FILE = "job-reference.md"
-
-
-class _WithoutTitles(GenerateJsonSchema):
-    """A title that repeats the key says nothing in an editor."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        return False
+ROOT = Path(__file__).parents[2]
+SCHEMA_FILE = "docs/job.schema.json"
+REFERENCE_FILE = "docs/job-reference.md"
+CHART = "charts/pytorchjob"
 
 
 def job_schema() -> dict[str, Any]:
     """JSON Schema of job.yaml, for editors; the launcher itself checks more, such as combinations of fields."""
-    schema = JobSpec.model_json_schema(schema_generator=_WithoutTitles)
+    schema = JobSpec.model_json_schema(schema_generator=PlainSchema)
     schema["properties"]["name"]["maxLength"] = MAX_NAME
     return {
-        "$schema": DIALECT,
+        "$schema": PlainSchema.schema_dialect,
         **schema,
         "title": "job.yaml",
         "oneOf": [{"required": ["train"]}, {"required": ["command"]}],
@@ -40,16 +33,17 @@ def job_schema() -> dict[str, Any]:
 
 
 def generated_files() -> dict[str, str]:
-    """Content of each generated file by its name in docs/."""
+    """Content of each generated file by its path in the repository."""
     schema = json.dumps(job_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {SCHEMA_FILE: schema, REFERENCE_FILE: reference_page()}
+    chart = {f"{CHART}/{name}": content for name, content in chart_files().items()}
+    return {SCHEMA_FILE: schema, REFERENCE_FILE: reference_page(), **chart}
 
 
-def stale_files(docs: Path = DOCS) -> list[str]:
-    """Names of the generated files in ``docs`` that do not say what the models say."""
+def stale_files(root: Path = ROOT) -> list[str]:
+    """Paths of the generated files below ``root`` that do not say what the models say."""
 
     def current(name: str) -> str | None:
-        return (docs / name).read_text(encoding="utf-8") if (docs / name).exists() else None
+        return (root / name).read_text(encoding="utf-8") if (root / name).exists() else None
 
     return [name for name, content in generated_files().items() if current(name) != content]
 
@@ -62,10 +56,10 @@ def main() -> int:
     stale = stale_files()
     for name in stale:
         if check:
-            print(f"docs/{name} is stale; run: python -m launcher.job.schema", file=sys.stderr)
+            print(f"{name} is stale; run: python -m launcher.job.schema", file=sys.stderr)
         else:
-            (DOCS / name).write_text(generated_files()[name], encoding="utf-8")
-            print(f"docs/{name}")
+            (ROOT / name).write_text(generated_files()[name], encoding="utf-8")
+            print(name)
     return 1 if check and stale else 0
 
 

@@ -1,18 +1,37 @@
 """JobSpec: the frozen form of job.yaml."""
 
+import posixpath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from launcher.job.cluster_options import NewClaim, SecretKey, Toleration
+from launcher.job.field_types import (
+    AbsolutePath,
+    DnsName,
+    DnsSubdomain,
+    EnvName,
+    ImageName,
+    LabelKey,
+    LabelValue,
+    Quantity,
+    ResourceName,
+    Text,
+    quantity,
+)
 from trainer.config import TrainConfig
 from trainer.config.base import Config
 
 # The operator names pods and services <job>-worker-<index>, and a label holds 63 characters at most.
 MAX_NAME = 63 - len("-worker-") - 5
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-AbsolutePath = Annotated[str, Field(pattern=r"^/")]
-DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+RESERVED_ENV = frozenset(
+    {"RESULTS_DIR", "ATTEMPT", "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
+    | {"MASTER_ADDR", "MASTER_PORT", "NVIDIA_VISIBLE_DEVICES"}
+)
+"""Variables that the launcher, the operator or torchrun sets; so is every name that starts with PET_."""
+RESERVED_VOLUMES = {"results": None, "run": "/etc/pytorchjob", "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108
+"""Volumes that every pod has, and where they are mounted; results at `results.path`."""
 
 
 def _job_name(name: str) -> str:
@@ -30,8 +49,47 @@ def _auto_or_count(value: Any) -> Any:
     raise ValueError(f"must be auto or a whole number >= 1 (got {value!r})")
 
 
+def _variable(name: str) -> str:
+    if name in RESERVED_ENV or name.startswith("PET_"):
+        raise ValueError("is set by the launcher; choose another name")
+    return name
+
+
+class GpuRange(Config):
+    """An elastic job: it runs on any number of pods within these bounds."""
+
+    min: Annotated[int, Field(ge=1)]
+    """GPUs that the job needs at least."""
+    max: Annotated[int, Field(ge=1)]
+    """GPUs that it uses at most."""
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min: must be <= max ({self.max}; got {self.min})")
+        return self
+
+
+def _kind_of_gpus(value: Any) -> str:
+    return "range" if isinstance(value, dict | GpuRange) else "count"
+
+
+def _kind_of_variable(value: Any) -> str:
+    return "secret" if isinstance(value, dict | SecretKey) else "text"
+
+
+# The discriminators keep messages about the one form that the file uses.
+Gpus = Annotated[
+    Annotated[int, Field(ge=0), Tag("count")] | Annotated[GpuRange, Tag("range")], Discriminator(_kind_of_gpus)
+]
+EnvValue = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[SecretKey, Tag("secret")], Discriminator(_kind_of_variable)
+]
+Variable = Annotated[EnvName, AfterValidator(_variable)]
+
+
 class Resources(Config):
-    """What each pod asks for."""
+    """What each pod asks for; requests and limits are equal."""
 
     gpus_per_node: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
     """GPUs per pod, equal on all of them. auto: as few pods as hold the total."""
@@ -40,16 +98,26 @@ class Resources(Config):
     memory: Quantity | None = None
     """Memory per pod, such as 32Gi."""
     shm: Quantity | None = None
-    """Size of /dev/shm per pod, inside `memory`, such as 8Gi."""
+    """Size of /dev/shm per pod, inside `memory`, such as 8Gi. Default: half of `memory`, or 1Gi."""
+    gpu_resource: ResourceName = "nvidia.com/gpu"
+    """What the cluster calls a GPU, such as amd.com/gpu or nvidia.com/mig-1g.10gb."""
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        if self.memory and self.shm and quantity(self.shm) >= quantity(self.memory):
+            raise ValueError(f"shm: must be less than memory ({self.memory}; got {self.shm}), which it counts toward")
+        return self
 
 
 class Results(Config):
     """Where the results folder lives on a cluster; the local backend has its own folder."""
 
-    claim: DnsName | None = None
+    claim: DnsName = "results"
     """PersistentVolumeClaim that holds the results."""
     path: AbsolutePath = "/results"
     """Where the claim is mounted in the pod."""
+    create: NewClaim | None = None
+    """Create the claim with the job, rather than use one that exists."""
 
 
 class Volume(Config):
@@ -81,16 +149,16 @@ class JobSpec(Config):
 
     name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"), AfterValidator(_job_name)]
     """Name of the job: lower-case letters, digits and dashes, starting with a letter."""
-    image: Annotated[str, Field(min_length=1)] | None = None
-    """Container image. Local runs need none."""
-    gpus: Annotated[int, Field(ge=0)] = 0
-    """GPUs over the whole job. 0: train on CPUs, see `processes`."""
+    image: ImageName | None = None
+    """Container image, best by digest. Local runs need none."""
+    gpus: Gpus = 0
+    """GPUs over the whole job. 0: train on CPUs, see `processes`. A range, {min: 2, max: 8}, makes the job elastic."""
     processes: Annotated[int, Field(ge=1)] | None = None
     """Ranks of a CPU job (gpus: 0). Default 1."""
     train: TrainConfig | None = None
     """What to train. Either this or `command`."""
-    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Your own script and its arguments, run under torchrun."""
+    command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Your own script and its arguments, run under torchrun: [train.py, --lr, "0.1"], or [-m, my.module]."""
     resources: Resources = Resources()
     """What each pod asks for."""
     results: Results = Results()
@@ -99,11 +167,35 @@ class JobSpec(Config):
     """Data volumes."""
     nodes: tuple[NodeShape, ...] = ()
     """Shapes of the cluster's nodes, for planning without a cluster."""
+    env: dict[Variable, EnvValue] = Field({})
+    """Environment variables: text, or {secret: name, key: entry} for an entry of a Secret, which local runs take from
+    the launcher's own environment. Kubernetes puts the value of another variable in for $(NAME)."""
+    image_pull_secrets: tuple[DnsSubdomain, ...] = ()
+    """Secrets with the credentials of a private registry."""
+    queue: DnsName | None = None
+    """Kueue's LocalQueue that admits the job."""
+    priority_class: DnsSubdomain | None = None
+    """PriorityClass of the pods."""
+    node_selector: dict[LabelKey, LabelValue] = Field({})
+    """Labels that a node must have."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of nodes to put up with, besides the one named like the GPU resource."""
+    deadline_seconds: Annotated[int, Field(ge=1)] | None = None
+    """A cluster ends the job as failed after this long (seconds). Default: no limit."""
+    isolated_network: bool = False
+    """Let only the job's own pods reach its pods, and these only each other and the DNS."""
+    run_as: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 10001
+    """Numeric user and group of the processes. null lets the platform choose, as OpenShift does."""
+
+    @property
+    def total_gpus(self) -> int:
+        """GPUs over the whole job; of an elastic job the most that it uses."""
+        return self.gpus.max if isinstance(self.gpus, GpuRange) else self.gpus
 
     @property
     def ranks(self) -> int:
         """Number of training processes over the whole job."""
-        return self.gpus or self.processes or 1
+        return self.total_gpus or self.processes or 1
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
@@ -116,11 +208,36 @@ class JobSpec(Config):
                 f"train.batch_size: must be >= ranks x accumulate "
                 f"({self.ranks} x {self.train.accumulate}; got {self.train.batch_size})"
             )
+        if self.command and self.command[0] in ("python", "python3", "torchrun"):
+            raise ValueError(f"command.0: give the script itself, torchrun starts it (got {self.command[0]!r})")
+        self._check_volumes()
         path = getattr(self.train.data, "path", None) if self.train else None
         if path is not None and not any(is_under(path, volume.mount) for volume in self.volumes):
             mounts = ", ".join(volume.mount for volume in self.volumes) or "none: add a volume"
             raise ValueError(f"train.data.path: {path} is not under a mount (mounts: {mounts})")
         return self
+
+    def _check_volumes(self) -> None:
+        """Every volume of a pod needs a name and a mount of its own."""
+        names = set(RESERVED_VOLUMES)
+        mounts = {"/", *(_folder(mount or self.results.path) for mount in RESERVED_VOLUMES.values())}
+        if len(mounts) < len(RESERVED_VOLUMES) + 1:
+            raise ValueError(f"results.path: {self.results.path} is taken (also taken: {_listed(mounts)})")
+        for index, volume in enumerate(self.volumes):
+            if volume.name in names:
+                raise ValueError(f"volumes.{index}.name: {volume.name} is taken (also taken: {_listed(names)})")
+            if _folder(volume.mount) in mounts:
+                raise ValueError(f"volumes.{index}.mount: {volume.mount} is taken (also taken: {_listed(mounts)})")
+            names.add(volume.name)
+            mounts.add(_folder(volume.mount))
+
+
+def _folder(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _listed(taken: set[str]) -> str:
+    return ", ".join(sorted(taken))
 
 
 def is_under(path: str, mount: str) -> bool:

@@ -39,10 +39,20 @@ _BOUNDS = {
 }
 PATTERNS = {
     r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$": "a quantity such as 32Gi or 500M",
-    r"^/": "an absolute path, starting with /",
+    r"^/[^:]*$": "an absolute path, starting with / and without a colon",
+    r"^\S+$": "text without spaces",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and dashes, without a dash at either end",
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and dashes, "
     "starting with a letter and not ending with a dash",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": "lower-case letters, digits, dashes and dots",
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$": "letters, digits, dashes, underscores and dots, "
+    "starting and ending with a letter or digit",
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$": "the key of a label, "
+    "such as gpu-type or example.com/gpu-type",
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$": "the name of a resource, "
+    "such as nvidia.com/gpu",
+    r"^[-._a-zA-Z0-9]+$": "letters, digits, dashes, underscores and dots",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of a variable: letters, digits and underscores, not starting with a digit",
 }
 """What each pattern of the schema means; a test finds a pattern that is missing here."""
 

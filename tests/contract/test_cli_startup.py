@@ -9,7 +9,7 @@ import pytest
 from launcher.cli import ALIASES, COMMANDS, cli
 from tests.command_line import ROOT, environment
 
-HEAVY = {"torch", "kubernetes", "pydantic", "pydantic_core", "yaml", "rich", "psutil", "helm", "numpy"}
+HEAVY = {"torch", "kubernetes", "pydantic", "pydantic_core", "yaml", "rich", "psutil", "helm_python", "numpy"}
 
 
 def imported_by(*arguments: str, **env: str) -> tuple[set[str], str]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from launcher.job.schema import DOCS, REFERENCE_FILE, generated_files, job_schema, stale_files
+from launcher.job.schema import REFERENCE_FILE, ROOT, generated_files, job_schema, stale_files
 from tests.command_line import EXAMPLES
 
 BAD: dict[str, dict[str, Any]] = {
@@ -34,6 +34,7 @@ def test_the_generated_files_say_what_the_models_say() -> None:
 def test_a_missing_or_changed_file_is_stale(tmp_path: Path) -> None:
     assert stale_files(tmp_path) == list(generated_files())
     for name, content in generated_files().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     assert stale_files(tmp_path) == []
     (tmp_path / REFERENCE_FILE).write_text("old")
@@ -54,7 +55,7 @@ def test_the_editor_schema_rejects_a_bad_file(case: str, validator: Draft202012V
 
 
 def test_every_link_of_the_reference_leads_to_one_of_its_headings() -> None:
-    page = (DOCS / REFERENCE_FILE).read_text()
+    page = (ROOT / REFERENCE_FILE).read_text()
     headings = [re.sub(r"[^a-z0-9 _-]", "", title.lower()).strip() for title in re.findall(r"^#+ (.*)$", page, re.M)]
     links = set(re.findall(r"\]\(#([^)]*)\)", page))
     assert links
@@ -62,7 +63,7 @@ def test_every_link_of_the_reference_leads_to_one_of_its_headings() -> None:
 
 
 def test_every_field_of_the_reference_is_described() -> None:
-    page = (DOCS / REFERENCE_FILE).read_text()
+    page = (ROOT / REFERENCE_FILE).read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert len(rows) > 60
     assert [row for row in rows if row.endswith("|  |")] == []

@@ -6,27 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer_runs import attempts, metrics, running, tiny, train_to_end
+from tests.trainer_runs import RESULT_FILES, attempts, metrics, running, tiny, train_to_end
 
 
 def test_a_finished_run_leaves_every_file_of_the_contract(tmp_path: Path) -> None:
     folder = train_to_end(tmp_path, tiny())
-    for name in (
-        "run.json",
-        "attempts/0001.json",
-        "metrics.jsonl",
-        "timing.jsonl",
-        "checkpoints/best.json",
-        "summary.json",
-        "report.html",
-        "classification_report.txt",
-        "plots/learning_curves.png",
-        "plots/confusion_matrix.png",
-        "predictions/test.csv",
-        "exports/model.pt2",
-        "logs/attempt-1/rank-0.log",
-        "logs/attempt-1/rank-1.log",
-    ):
+    for name in RESULT_FILES:
         assert (folder / name).stat().st_size >= 0, name
     assert list((folder / "tensorboard").glob("events.*"))
     assert attempts(folder)[0]["end"]["code"] == 0

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.backends.kubernetes.backend import KubernetesBackend
+from launcher.backends.kubernetes.kubeconfig import Target
 from launcher.backends.local import devices
 from launcher.backends.local.backend import LocalBackend
 from launcher.backends.select import choose_backend
@@ -32,23 +34,31 @@ def test_a_backend_that_was_asked_for_is_not_announced(home: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "~/.kube/config"])
-def test_a_configured_cluster_is_not_silently_passed_over(
-    home: Path, monkeypatch: pytest.MonkeyPatch, sign: str
-) -> None:
+def test_a_configured_cluster_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
     if sign.startswith("~"):
         (home / ".kube").mkdir()
         (home / ".kube" / "config").touch()
     else:
         monkeypatch.setenv(sign, "something")
-    with pytest.raises(BackendUnusable, match=f"chosen by {sign}(.|\n)*--backend local") as refused:
-        choose_backend(None, home)
-    assert "LAUNCHER_BACKEND=local" in refused.value.message
+    assert isinstance(choose_backend(None, home), KubernetesBackend)
     assert isinstance(choose_backend("local", home), LocalBackend)
 
 
-def test_asking_for_kubernetes_says_that_it_is_not_there(home: Path) -> None:
-    with pytest.raises(BackendUnusable, match="chosen by --backend kubernetes"):
-        choose_backend("kubernetes", home)
+@pytest.mark.parametrize("target", [Target(context="lab"), Target(kubeconfig="lab.yaml")])
+def test_naming_a_cluster_chooses_kubernetes(home: Path, target: Target) -> None:
+    assert isinstance(choose_backend(None, home, target=target), KubernetesBackend)
+
+
+def test_a_namespace_alone_does_not_choose_a_cluster_and_is_said_to_be_unused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(choose_backend(None, home, target=Target(namespace="team")), LocalBackend)
+    assert capsys.readouterr().err == "not used by the local backend: --namespace\n"
+
+
+def test_a_cluster_that_is_asked_for_and_not_configured_is_an_error_with_the_way_out(home: Path) -> None:
+    with pytest.raises(BackendUnusable, match=r"\.kube/config does not exist(.|\n)*--backend local"):
+        choose_backend("kubernetes", home).list()
 
 
 LISTING = """GPU 0: NVIDIA H100 (UUID: GPU-aaaa-1)

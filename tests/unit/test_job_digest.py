@@ -96,5 +96,5 @@ def test_entries_of_a_list_are_compared_one_by_one() -> None:
 
 
 def test_a_spec_of_another_version_is_compared_as_it_stands() -> None:
-    old = {**identity(load()), "queue": "a", "gpus": 1}
-    assert "queue: a -> (absent)" in diff(old, identity(load()))
+    old = {**identity(load()), "cohort": "a", "gpus": 1}
+    assert "cohort: a -> (absent)" in diff(old, identity(load()))

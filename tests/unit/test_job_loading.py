@@ -158,7 +158,7 @@ def test_an_unknown_key_lists_the_allowed_ones() -> None:
     (line,) = errors_of(JOB + "resources: {gpu_per_node: 1}\n")
     assert line == (
         "job.yaml:10:13 resources.gpu_per_node: unknown key; did you mean gpus_per_node? "
-        "(allowed gpus_per_node, cpu, memory, shm)"
+        "(allowed gpus_per_node, cpu, memory, shm, gpu_resource)"
     )
 
 
@@ -208,6 +208,7 @@ def test_every_pattern_of_the_schema_has_words() -> None:
     def patterns(schema: object) -> set[str]:
         if isinstance(schema, dict):
             own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+            own |= set(schema.get("patternProperties", ()))
             return own.union(*(patterns(value) for value in schema.values()))
         return set().union(*(patterns(item) for item in schema)) if isinstance(schema, list) else set()
 

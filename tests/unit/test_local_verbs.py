@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import launcher.backends.select
+import launcher.backends.local.backend
 from launcher.backends.local.backend import LocalBackend
 from launcher.cli import cli
 from launcher.commands import waiting
@@ -23,7 +23,7 @@ def run(jobs: FakeJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a command line against the scripted backend."""
     command = (sys.executable, str(FAKE), str(jobs.plan_file))
     scripted = functools.partial(LocalBackend, start_command=command)
-    monkeypatch.setattr(launcher.backends.select, "LocalBackend", scripted)
+    monkeypatch.setattr(launcher.backends.local.backend, "LocalBackend", scripted)
     monkeypatch.setenv("LAUNCHER_RESULTS", str(jobs.root))
     monkeypatch.setenv("LAUNCHER_BACKEND", "local")
     (tmp_path / "job.yaml").write_text(digits_spec().model_dump_json())

@@ -107,6 +107,35 @@ def test_usage_fills_the_tightest_nodes_first_and_counts_idle_gpus() -> None:
     assert [(use.pods, use.used, use.idle) for use in uses] == [(0, 0, 6), (4, 16, 0)]
 
 
+def elastic(low: int, high: int, gpus_per_node: int | str = "auto") -> JobSpec:
+    bounds = ("gpus", f"{{min: {low}, max: {high}}}")
+    return load_job(
+        JOB, filename="job.yaml", overrides=[bounds, ("train.batch_size", "1000")], gpus_per_node=gpus_per_node
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shapes", "placement"),
+    [
+        ((2, 8), [], Placement(4, 2, min_nodes=1)),
+        ((8, 16), [(2, 4)], Placement(4, 4, min_nodes=2)),
+        ((3, 8), [(8, 4)], Placement(8, 1, min_nodes=3)),
+        ((12, 24), [(3, 5)], Placement(6, 4, min_nodes=3)),
+    ],
+)
+def test_an_elastic_jobs_pods_make_up_both_bounds(
+    bounds: tuple[int, int], shapes: Shapes, placement: Placement
+) -> None:
+    assert plan(elastic(*bounds), nodes(shapes)) == placement
+
+
+def test_an_elastic_job_that_its_pods_cannot_make_up_or_the_nodes_cannot_start_is_refused() -> None:
+    with pytest.raises(DoesNotFit, match=r"2 to 8 GPUs cannot be made up of equal pods of 4"):
+        plan(elastic(2, 8, 4), [])
+    with pytest.raises(DoesNotFit, match=r"at least 8 GPUs do not fit: 2 pods of 4 needed, room for 1"):
+        plan(elastic(8, 16, 4), nodes([(1, 4)]))
+
+
 _SHAPES = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 9)), min_size=1, max_size=3)
 
 

@@ -1,22 +1,26 @@
 """LocalBackend: jobs as supervised processes of this machine, their state read from the results folder."""
 
+import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 import click
+from pydantic import ValidationError
 
-from launcher.backends.base import JobStatus, LogLine, Results, State, Submission
+from launcher.backends.base import Copied, JobStatus, LogLine, Results, State, Submission
+from launcher.backends.folders import copy_folder
 from launcher.backends.local import files, process
 from launcher.backends.local.logs import LogView, last_words, read_logs
 from launcher.backends.local.record import RECORD_FILE, JobFolder, JobRecord
 from launcher.backends.local.submission import Submitter
 from launcher.backends.local.view import is_alive, status_of, supervisor_of
 from launcher.errors import InvalidJob, JobNotFound, LauncherError
-from launcher.job.placement import Placement
+from launcher.job.placement import Placement, plan
 from launcher.job.spec import JobSpec
 from launcher.suggestions import nearest
 
@@ -50,6 +54,10 @@ class LocalBackend:
         self._start_command = tuple(start_command)
         self._say = say
 
+    def place(self, spec: JobSpec) -> Placement:
+        """Split the job by the nodes that its file states; here all of it runs on this machine."""
+        return plan(spec, spec.nodes)
+
     def submit(self, spec: JobSpec, placement: Placement, *, fresh: bool) -> Submission:
         """Start or continue the job, or find that there is nothing to do."""
         folder = JobFolder(self._jobs / spec.name)
@@ -70,7 +78,7 @@ class LocalBackend:
         folder, record = self._job(name)
         return status_of(folder, record)
 
-    def list(self) -> tuple[JobStatus, ...]:
+    def list(self, *, all_namespaces: bool = False) -> tuple[JobStatus, ...]:  # noqa: ARG002  there is one here
         """All jobs, newest first; a folder whose record cannot be read is named and left out."""
         statuses = []
         for folder in self._folders():
@@ -112,26 +120,40 @@ class LocalBackend:
 
     def cancel(self, name: str, *, grace_seconds: float) -> JobStatus:
         """Stop with a checkpoint; the job can be submitted again to go on. Of a job that is over nothing changes."""
-        self._job(name)
-        with self._locked():
-            folder, record = self._job(name)
-            if not is_alive(record):
-                return status_of(folder, record)
-            folder.write_record(record.model_copy(update={"cancelled": True}))
-        process.terminate(supervisor_of(record), grace_seconds=grace_seconds)
-        return self.get(name)
+        return self._stop(name, "cancelled", grace_seconds)
 
-    def delete(self, name: str, *, grace_seconds: float) -> None:
-        """Stop and forget the job. Results stay. Of a job that was deleted before nothing changes."""
+    def suspend(self, name: str, *, grace_seconds: float) -> JobStatus:
+        """Stop with a checkpoint for now. Of a job that is over nothing changes."""
+        return self._stop(name, "suspended", grace_seconds)
+
+    def resume(self, name: str) -> Submission:
+        """Start the recorded spec again on as many ranks as before."""
+        _, record = self._job(name)
+        status = self.get(name)
+        if status.state not in (State.SUSPENDED, State.CANCELLED, State.PENDING, State.RUNNING):
+            raise LauncherError(
+                f"job {name} is {status.state}, not suspended; submit its file again to go on from its last checkpoint"
+            )
+        try:
+            spec = JobSpec.model_validate_json(json.dumps(record.spec))
+        except ValidationError as error:
+            raise LauncherError(
+                f"job {name} was submitted by another version of the launcher; submit its file again to go on"
+            ) from error
+        return self.submit(spec, Placement(nodes=1, ranks_per_node=record.ranks), fresh=False)
+
+    def delete(self, name: str, *, grace_seconds: float) -> str:
+        """Stop and forget the job; its folder. Of a job that was deleted before nothing changes."""
         folder = self._folder(name)
         if folder.record() is None and folder.origin() is not None:
-            return
+            return str(folder.path)
         self.cancel(name, grace_seconds=grace_seconds)
         with self._locked():
             record = folder.record()
             if record is not None and is_alive(record):
                 raise LauncherError(f"job {name} was submitted again in the meantime; delete it again to stop it")
             folder.remove_record()
+        return str(folder.path)
 
     def results(self, name: str) -> Results:
         """The results folder, also of a job that was deleted."""
@@ -146,6 +168,24 @@ class LocalBackend:
             summary=folder.summary() if succeeded else None,
             files=tuple(sorted(str(path) for path in paths if not path.name.startswith(".tmp-"))),
         )
+
+    def fetch(self, name: str, folder: Path) -> Copied:
+        """Copy the job's folder."""
+        source = Path(self.results(name).path)
+        if folder.absolute().is_relative_to(source):
+            raise InvalidJob(f"{folder}: is inside the results folder itself; choose another one")
+        sink = copy_folder(source, folder)
+        return Copied(files=len(sink.written), bytes=sink.size)
+
+    def _stop(self, name: str, mark: Literal["cancelled", "suspended"], grace_seconds: float) -> JobStatus:
+        self._job(name)
+        with self._locked():
+            folder, record = self._job(name)
+            if not is_alive(record):
+                return status_of(folder, record)
+            folder.write_record(record.model_copy(update={mark: True}))
+        process.terminate(supervisor_of(record), grace_seconds=grace_seconds)
+        return self.get(name)
 
     def _log_view(self, name: str) -> LogView:
         folder, record = self._job(name)

@@ -37,6 +37,7 @@ class JobRecord(_Read):
     """Creation time of the process (psutil, seconds): tells it from a later one with the same pid."""
     submitted: AwareDatetime
     cancelled: bool = False
+    suspended: bool = False
     attempts_before: int = 0
     """Attempts up to this number belong to earlier submissions."""
     log_before: int = 0

@@ -21,11 +21,23 @@ class Facts:
     attempt: Attempt | None
     """Its newest attempt."""
     cancelled: bool
-    """Somebody asked it to stop."""
+    """Somebody cancelled it."""
+    suspended: bool = False
+    """Somebody suspended it."""
     is_complete: bool
     """summary.json, which is written last and only on success, covers all epochs that were asked for."""
     last_words: tuple[str, ...] = ()
     """The last lines that the supervisor wrote, progress left out."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self.cancelled or self.suspended
+
+    @property
+    def stopped_state(self) -> State:
+        """What it is once it has stopped; a supervisor may also have been asked by the system."""
+        return State.CANCELLED if self.cancelled else State.SUSPENDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +61,8 @@ def judge(facts: Facts) -> Verdict:
     if facts.is_complete:
         # Ended between the summary and the attempt's end, or found everything done and began no attempt.
         return Verdict(state=State.SUCCEEDED, exit_code=Exit.DONE)
-    if facts.cancelled:
-        return Verdict(state=State.CANCELLED, reason=KILLED if facts.attempt else "stopped before it started")
+    if facts.stopped:
+        return Verdict(state=facts.stopped_state, reason=KILLED if facts.attempt else "stopped before it started")
     if facts.attempt is not None:
         return _failed(VANISHED, lines=facts.last_words)
     said = facts.last_words[-1] if facts.last_words else "it wrote nothing"
@@ -60,7 +72,7 @@ def judge(facts: Facts) -> Verdict:
 def _of_living(facts: Facts, end: AttemptEnd | None) -> Verdict:
     if facts.attempt is None:
         return Verdict(state=State.PENDING, reason="starting")
-    if facts.cancelled:
+    if facts.stopped:
         return Verdict(state=State.RUNNING, reason="stopping: saving a checkpoint")
     if end is not None and not is_final(end.code):
         return Verdict(
@@ -75,10 +87,9 @@ def _of_ended(facts: Facts, end: AttemptEnd) -> Verdict:
     if end.code == Exit.DONE:
         return _failed(NO_SUMMARY, lines=facts.last_words, end=end)
     # A retryable end is the last one only where the supervisor was stopped while it waited to start again.
-    stopped_between_attempts = facts.cancelled and not is_final(end.code)
+    stopped_between_attempts = facts.stopped and not is_final(end.code)
     if end.code == Exit.PREEMPTED or stopped_between_attempts:
-        state = State.CANCELLED if facts.cancelled else State.SUSPENDED
-        return Verdict(state=state, reason=_why(end), exit_code=Exit.PREEMPTED, ended=end.ended)
+        return Verdict(state=facts.stopped_state, reason=_why(end), exit_code=Exit.PREEMPTED, ended=end.ended)
     lines = end.lines or (() if end.exception else facts.last_words)
     return _failed(_why(end), lines=lines, end=end, cause=end.cause or meaning(end.code))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -96,9 +97,10 @@ class Submitter:
         )
 
     def _check_not_stopping(self, record: JobRecord) -> None:
-        if record.cancelled:
+        if record.cancelled or record.suspended:
+            how = "cancelled" if record.cancelled else "suspended"
             raise LauncherError(
-                f"job {record.name} was cancelled and is still saving its checkpoint\n"
+                f"job {record.name} was {how} and is still saving its checkpoint\n"
                 f"wait for that with `launcher wait {record.name}`, then submit again"
             )
 
@@ -122,7 +124,7 @@ class Submitter:
                 "PyTorch is not installed here, and the local backend trains with it\n"
                 "install it with: pip install 'pytorchjob-launcher[trainer]'"
             )
-        environment = self._devices()
+        environment = {**self._variables(), **self._devices()}
         run_file = self._run_file()
         folder = self._folder
         (folder.path / LOGS_DIR).mkdir(parents=True, exist_ok=True)
@@ -156,9 +158,16 @@ class Submitter:
             self._folder.write_record(record)
             undo.pop_all()
 
+    def _variables(self) -> dict[str, str]:
+        """The job's own variables; those of a cluster's Secrets are inherited from the launcher, if it has them."""
+        for name, value in self._spec.env.items():
+            if not isinstance(value, str) and name not in os.environ:
+                self._say(f"env.{name}: a Secret on a cluster; set {name} here to pass it on (it is not set)")
+        return {name: value for name, value in self._spec.env.items() if isinstance(value, str)}
+
     def _devices(self) -> dict[str, str]:
         """The environment that gives the ranks their devices, or none."""
-        wanted = self._spec.gpus
+        wanted = self._spec.total_gpus
         if wanted == 0 and self._train.device == "cuda":
             raise InvalidJob("train.device: cuda needs gpus >= 1; set `gpus:`, or `device: auto`")
         if wanted == 0:

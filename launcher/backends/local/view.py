@@ -31,7 +31,14 @@ def gather(folder: JobFolder, record: JobRecord) -> Facts:
     attempt = folder.attempt(newest) if newest > record.attempts_before else None
     is_complete = not alive and epochs_done(folder) >= _epochs_wanted(record)
     said = () if alive or is_complete else last_words(folder.supervisor_log, after=record.log_before, count=LAST_WORDS)
-    return Facts(alive=alive, attempt=attempt, cancelled=record.cancelled, is_complete=is_complete, last_words=said)
+    return Facts(
+        alive=alive,
+        attempt=attempt,
+        cancelled=record.cancelled,
+        suspended=record.suspended,
+        is_complete=is_complete,
+        last_words=said,
+    )
 
 
 def epochs_done(folder: JobFolder) -> int:

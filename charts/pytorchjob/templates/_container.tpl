@@ -1,0 +1,78 @@
+{{/* The one container: the trainer, or the user's script under torchrun. */}}
+{{- define "pytorchjob.container" -}}
+name: pytorch
+image: {{ required "image: required, the container image to run" .Values.image | toJson }}
+imagePullPolicy: {{ quote .Values.imagePullPolicy }}
+{{- if .Values.restartRules }}
+restartPolicy: Never
+restartPolicyRules:
+  - action: Restart
+    exitCodes:
+      operator: In
+      values: [134, 138, 139, 143]
+{{- end }}
+{{- if .Values.runFile }}
+command: [python, -P, -m, trainer]
+args: [run, --run-file, /etc/pytorchjob/run.json, --results, {{ include "pytorchjob.resultsFolder" . | toJson }}]
+{{- else }}
+command: [sh, -c, 'mkdir -p "$RESULTS_DIR" && exec torchrun "$@"', torchrun]
+args: {{ toJson .Values.command }}
+{{- end }}
+ports:
+  - name: pytorchjob-port
+    containerPort: 23456
+env:
+  {{- if not .Values.elastic }}
+  # torchrun's own names: the operator adds PET_NNODES and PET_NPROC_PER_NODE. An elastic job agrees on ranks by itself.
+  - name: PET_NODE_RANK
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.labels['training.kubeflow.org/replica-index']
+  - name: PET_MASTER_ADDR
+    value: {{ printf "%s-worker-0" .Release.Name | quote }}
+  - name: PET_MASTER_PORT
+    value: "23456"
+  {{- end }}
+  - name: RESULTS_DIR
+    value: {{ include "pytorchjob.resultsFolder" . | toJson }}
+  {{- range $name, $value := .Values.env }}
+  {{- if not (kindIs "invalid" $value) }}
+  - name: {{ quote $name }}
+    {{- if kindIs "string" $value }}
+    value: {{ toJson $value }}
+    {{- else }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ quote $value.secret }}
+        key: {{ quote $value.key }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+resources: {{ toJson .Values.resources }}
+terminationMessagePolicy: FallbackToLogsOnError
+securityContext:
+  runAsNonRoot: true
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: {{ toJson .Values.readOnlyRootFilesystem }}
+  capabilities:
+    drop: [ALL]
+  seccompProfile:
+    type: RuntimeDefault
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  - name: shm
+    mountPath: /dev/shm
+  - name: results
+    mountPath: {{ toJson .Values.results.path }}
+  {{- if .Values.runFile }}
+  - name: run
+    mountPath: /etc/pytorchjob
+    readOnly: true
+  {{- end }}
+  {{- range .Values.volumes }}
+  - name: {{ quote .name }}
+    mountPath: {{ toJson .mount }}
+    readOnly: {{ dig "readOnly" true . | toJson }}
+  {{- end }}
+{{- end }}

@@ -1,0 +1,1 @@
+"""Jobs as PyTorchJobs of a Kubernetes cluster."""

@@ -1,0 +1,206 @@
+"""Looking at a job through the API, and putting what is seen into a JobStatus.
+
+A user who may read the job but not its pods, events or logs still gets its state; one line says what is missing.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from launcher.backends.base import JobStatus, Progress, State
+from launcher.backends.kubernetes.api import Api
+from launcher.backends.kubernetes.errors import ApiError, Forbidden, NotFound
+from launcher.backends.kubernetes.kinds import EVENT, JOB, POD, Object, is_name, labels_of, name_of
+from launcher.backends.kubernetes.pods import (
+    ends,
+    in_order,
+    is_active,
+    moment,
+    phase_of,
+    restarts,
+    trainer_status,
+    waits,
+)
+from launcher.backends.kubernetes.record import CONTAINER, JOB_NAME, MANAGED_BY, OPERATOR_NAME, Job
+from launcher.backends.kubernetes.status import Facts, judge
+from launcher.backends.kubernetes.transport import Broken
+from launcher.errors import JobNotFound
+from launcher.suggestions import nearest
+from trainer.config.contract import PROGRESS_TAG
+
+TAIL_LINES = 200
+LOG_SECONDS = 5.0
+LISTED_NAMES = 5
+# Of so many waiting pods the events are read: they mostly say the same.
+PODS_ASKED = 2
+
+T = TypeVar("T")
+
+
+class View:
+    """Reads jobs of one cluster."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._said: set[str] = set()
+
+    def job(self, name: str) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: There is none; the message names those there are.
+        """
+        if not is_name(name):
+            raise self.not_found(name)
+        try:
+            return Job(self._api.get(JOB, name, self._api.namespace))
+        except NotFound as error:
+            raise self.not_found(name) from error
+
+    def not_found(self, name: str) -> JobNotFound:
+        """The error for a name that no job has."""
+        namespace, where = self._api.namespace, self._api.client.access.where
+        lines = [f"no job {name!r} in namespace {namespace} ({where})"]
+        try:
+            names = [name_of(obj) for obj in self._api.list(JOB, namespace, labels=MANAGED_BY).items]
+        except ApiError:
+            names = []
+        if names:
+            near = nearest(name, names, count=LISTED_NAMES, cutoff=0.4) or names[:LISTED_NAMES]
+            lines.append(f"jobs there: {', '.join(near)}")
+        lines.append("another namespace: -n NAMESPACE; results of a deleted job stay on its claim")
+        return JobNotFound("\n".join(lines))
+
+    def status(self, job: Job) -> JobStatus:
+        """The job's status now, with its progress."""
+        pods = self.pods(job)
+        return _status(self._facts(job, pods), self._progress(job, pods or ()))
+
+    def state(self, job: Job) -> State:
+        """The job's state alone."""
+        return judge(Facts(job=job, pods=self.pods(job), now=datetime.now(UTC))).state
+
+    def all(self, *, all_namespaces: bool) -> tuple[JobStatus, ...]:
+        """The statuses of all jobs that the launcher made, newest first, without progress."""
+        namespace = None if all_namespaces else self._api.namespace
+        jobs = [Job(obj) for obj in self._api.list(JOB, namespace, labels=MANAGED_BY).items]
+        pods: dict[tuple[str, str], list[Object]] | None = {}
+        if jobs:
+            found = self._if_allowed("pods", lambda: self._api.list(POD, namespace, labels=OPERATOR_NAME).items)
+            pods = None if found is None else _by_job(found)
+        now = datetime.now(UTC)
+        statuses = [
+            _status(
+                Facts(job=job, pods=None if pods is None else tuple(pods.get((job.namespace, job.name), ())), now=now),
+                None,
+            )
+            for job in jobs
+        ]
+        return tuple(sorted(statuses, key=lambda status: status.submitted, reverse=True))
+
+    def pods(self, job: Job) -> tuple[Object, ...] | None:
+        """The job's pods in order; None where they may not be read."""
+        found = self._if_allowed(
+            "pods", lambda: self._api.list(POD, job.namespace, labels=f"{JOB_NAME}={job.name}").items
+        )
+        return None if found is None else tuple(in_order(found))
+
+    def _facts(self, job: Job, pods: tuple[Object, ...] | None) -> Facts:
+        events: list[Object] = []
+        waiting = [pod for pod in pods or () if phase_of(pod) == "Pending"]
+        is_short = pods is not None and len(pods) < job.nodes
+        if not job.condition("Failed") and not job.condition("Succeeded") and (waiting or is_short or pods is None):
+            events += self._events(job.namespace, f"involvedObject.kind=PyTorchJob,involvedObject.name={job.name}")
+            for pod in [pod for pod in waiting if not waits(pod)][:PODS_ASKED]:
+                events += self._events(job.namespace, f"involvedObject.kind=Pod,involvedObject.name={name_of(pod)}")
+        return Facts(job=job, pods=pods, events=tuple(events), now=datetime.now(UTC))
+
+    def _events(self, namespace: str, fields: str) -> tuple[Object, ...]:
+        return self._if_allowed("events", lambda: self._api.list(EVENT, namespace, fields=fields).items) or ()
+
+    def _progress(self, job: Job, pods: Iterable[Object]) -> Progress | None:
+        """From the newest progress line of the first pod; a status does without where there is none to be had."""
+        first = next((pod for pod in pods if phase_of(pod) != "Pending"), None)
+        if first is None:
+            return None
+        query = {"container": CONTAINER, "tailLines": str(TAIL_LINES)}
+        try:
+            with self._api.pod_log(name_of(first), job.namespace, query, silence=LOG_SECONDS, once=True) as lines:
+                return newest_progress(list(lines))
+        except (ApiError, Broken):
+            return None
+
+    def _if_allowed(self, what: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except Forbidden as error:
+            if what not in self._said:
+                self._said.add(what)
+                self._api.client.say(f"not shown, since you may not list {what}: {_MISSING[what]} ({error.reason})")
+            return None
+
+
+_MISSING = {"pods": "progress, reasons and causes of failures", "events": "why pods are missing or wait"}
+
+
+def newest_progress(lines: list[bytes]) -> Progress | None:
+    """The last progress line among the lines of a log."""
+    tag = f"{PROGRESS_TAG} ".encode()
+    for line in reversed(lines):
+        if line.startswith(tag):
+            return _read_progress(line.removeprefix(tag))
+    return None
+
+
+def _read_progress(text: bytes) -> Progress | None:
+    try:
+        seen = json.loads(text)
+        return Progress(
+            step=seen["step"],
+            steps=seen["steps"],
+            epoch=seen["epoch"],
+            epochs=seen["epochs"],
+            loss=seen.get("loss"),
+            samples_per_second=seen["samples_per_second"],
+            eta_seconds=seen.get("eta_seconds"),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None  # something else printed a line that looks like one; a status must not fail on it
+
+
+def _by_job(pods: Iterable[Object]) -> dict[tuple[str, str], list[Object]]:
+    found: dict[tuple[str, str], list[Object]] = {}
+    for pod in pods:
+        key = (str(pod["metadata"].get("namespace")), labels_of(pod).get(JOB_NAME, ""))
+        found.setdefault(key, []).append(pod)
+    return found
+
+
+def _status(facts: Facts, progress: Progress | None) -> JobStatus:
+    job, verdict = facts.job, judge(facts)
+    return JobStatus(
+        name=job.name,
+        namespace=job.namespace,
+        backend="kubernetes",
+        state=verdict.state,
+        ranks=job.nodes * job.ranks_per_node,
+        nodes=job.nodes,
+        attempt=_attempt(facts),
+        submitted=moment(job.obj["metadata"].get("creationTimestamp")),
+        ended=verdict.ended,
+        exit_code=verdict.exit_code,
+        reason=verdict.reason,
+        results=job.results,
+        progress=progress,
+        failure=verdict.failure,
+    )
+
+
+def _attempt(facts: Facts) -> int:
+    """The trainer's own count where a pod has told it, and otherwise submissions and restarts in place."""
+    job, pods = facts.job, facts.pods or ()
+    if not job.has_run and not any(trainer_status(pod).get("started") or not is_active(pod) for pod in pods):
+        return job.submission - 1
+    told = [end.attempt + (not end.is_final) for end in ends(pods) if end.attempt]
+    return max([job.submission + restarts(pods), *told])
