@@ -43,9 +43,9 @@ def test_a_folder_of_another_job_is_refused(tmp_path: Path) -> None:
     ("train", "code", "words"),
     [
         (tiny(data={"kind": "idx", "path": "/nonexistent"}), 3, "/nonexistent"),
-        (tiny(batch_size=4000), 3, "larger than the 1437 training samples"),
+        pytest.param(tiny(batch_size=4000), 3, "larger than the 1437 training samples", marks=pytest.mark.slow),
         (tiny(optimizer={"name": "sgd", "lr": 1e30}), 4, "not finite"),
-        (tiny(precision="fp16"), 2, "fp16 needs a GPU"),
+        pytest.param(tiny(precision="fp16"), 2, "fp16 needs a GPU", marks=pytest.mark.slow),
     ],
     ids=["missing data", "batch too large", "divergence", "fp16 on a CPU"],
 )
@@ -77,6 +77,7 @@ def test_restarts_without_progress_are_bounded(tmp_path: Path) -> None:
     assert "SIGKILL" in last["cause"]
 
 
+@pytest.mark.slow
 def test_the_deadline_ends_a_run(tmp_path: Path) -> None:
     with running(tmp_path, tiny(epochs=100_000, restarts={"deadline_seconds": 8.0})) as run:
         begun = time.monotonic()

@@ -121,6 +121,7 @@ def test_five_random_kills_of_each_kind_end_byte_equal(name: str, tmp_path: Path
         print(f"{name} at step {step} of {STEPS}: resumed from {history[1]['resumed_from']}, byte-equal")
 
 
+@pytest.mark.slow
 def test_three_ranks_sum_gradients_in_the_same_order_before_and_after_a_resume(tmp_path: Path) -> None:
     # With two ranks any order of summing gives the same bits; three are the first to tell.
     undisturbed = train_to_end(tmp_path / "undisturbed", TRAIN, ranks=3)

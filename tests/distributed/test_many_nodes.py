@@ -86,6 +86,7 @@ def test_two_nodes_train_like_two_ranks_of_one_node(job: Job, undisturbed: Path)
 EITHER_NODE = pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.mark.slow)])
 
 
+@pytest.mark.slow
 @EITHER_NODE
 def test_a_killed_rank_restarts_the_ranks_of_all_nodes_in_place(job: Job, undisturbed: Path, node: int) -> None:
     job.wait_for_step(30)
