@@ -150,7 +150,7 @@ class JobSpec(Config):
     name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"), AfterValidator(_job_name)]
     """Name of the job: lower-case letters, digits and dashes, starting with a letter."""
     image: ImageName | None = None
-    """Container image, best by digest. Local runs need none."""
+    """Container image, best by digest. Local runs need none. Default on a cluster: the variable LAUNCHER_IMAGE."""
     gpus: Gpus = 0
     """GPUs over the whole job. 0: train on CPUs, see `processes`. A range, {min: 2, max: 8}, makes the job elastic."""
     processes: Annotated[int, Field(ge=1)] | None = None

@@ -59,6 +59,7 @@ volumes:
   - name: {{ quote .name }}
     persistentVolumeClaim:
       claimName: {{ quote .claim }}
+      # Also here, not only on the mount: else the kubelet would give every file of it to fsGroup.
       readOnly: {{ dig "readOnly" true . | toJson }}
   {{- end }}
 {{- end }}
