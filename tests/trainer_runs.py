@@ -84,7 +84,7 @@ class TrainerProcess:
 
 
 def start(
-    folder: Path, train: dict[str, Any], *, ranks: int = 2, job: str = "tiny", node: tuple[str, ...] = ()
+    folder: Path, train: dict[str, Any], *, ranks: int = 2, namespace: str = "local", node: tuple[str, ...] = ()
 ) -> TrainerProcess:
     """Start the trainer on ``folder`` the way a backend does; ``node`` has the options of one node of several."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def start(
     identity = json.dumps({**train, "epochs": None}, sort_keys=True)
     run_file.write_text(
         json.dumps(
-            {"job": job, "namespace": "local", "digest": identity, "spec": {"name": job}, "image": None, "train": train}
+            {"job": "tiny", "namespace": namespace, "digest": identity, "spec": {"name": "tiny"}, "train": train}
         )
     )
     with (folder / "logs" / "supervisor.log").open("ab") as log:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer_runs import RESULT_FILES, attempts, metrics, running, tiny, train_to_end
+from tests.trainer_runs import RESULT_FILES, attempts, metrics, running, start, tiny, train_to_end
 
 
 def test_a_finished_run_leaves_every_file_of_the_contract(tmp_path: Path) -> None:
@@ -15,6 +15,16 @@ def test_a_finished_run_leaves_every_file_of_the_contract(tmp_path: Path) -> Non
         assert (folder / name).stat().st_size >= 0, name
     assert list((folder / "tensorboard").glob("events.*"))
     assert attempts(folder)[0]["end"]["code"] == 0
+
+
+def test_in_a_cluster_what_each_rank_prints_is_in_the_log_of_its_pod(tmp_path: Path) -> None:
+    run = start(tmp_path, tiny(epochs=1), namespace="training")
+    assert run.wait() == 0, run.output()
+    pod_log = (tmp_path / "logs" / "supervisor.log").read_text().splitlines()
+    for rank in (0, 1):
+        own = (tmp_path / f"logs/attempt-1/rank-{rank}.log").read_text().splitlines()
+        assert own == [line.removeprefix(f"[rank {rank}] ") for line in pod_log if line.startswith(f"[rank {rank}] ")]
+    assert any(line.startswith("@progress ") for line in pod_log)
 
 
 def test_a_finished_run_started_again_ends_at_once(tmp_path: Path) -> None:

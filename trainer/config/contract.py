@@ -20,6 +20,9 @@ REPORT_FILE = "report.html"
 PREDICTIONS_DIR = "predictions"
 EXPORTS_DIR = "exports"
 
+# The namespace of jobs that run without a cluster.
+LOCAL_NAMESPACE = "local"
+
 # Rank 0 prints one line every few seconds: this tag, a space, a JSON object.
 PROGRESS_TAG = "@progress"
 

@@ -21,9 +21,19 @@ class RankGroup:
     """Forked ranks that live and die together."""
 
     def __init__(
-        self, place: Place, generation: Generation, *, logs: Path, inbox: SignalInbox, main: Callable[[int], None]
+        self,
+        place: Place,
+        generation: Generation,
+        *,
+        logs: Path,
+        echo: bool,
+        inbox: SignalInbox,
+        main: Callable[[int], None],
     ) -> None:
-        """Fork the ranks; each runs ``main`` with a descriptor of the supervisor's stdout."""
+        """Fork the ranks; each runs ``main`` with a descriptor of the supervisor's stdout.
+
+        With ``echo`` what they print goes to that stdout too, tagged with the rank.
+        """
         self._inbox = inbox
         # Until a rank has its own handler, the request to leave must not kill it: it stays pending until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE_SIGNAL})
@@ -37,6 +47,7 @@ class RankGroup:
                     address=generation.address,
                     port=generation.port,
                     log_file=logs / f"rank-{place.first_rank + local_rank}.log",
+                    echo=echo,
                 ),
                 inbox,
                 main,

@@ -1,5 +1,6 @@
 """Ranks as forked children of the supervisor, which has everything imported already."""
 
+import io
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from trainer.exits import Exit, TrainingError
 from trainer.runtime.signals import SignalInbox, die_with_parent
@@ -51,6 +52,8 @@ class RankSettings:
     """Host of the group's store."""
     port: int
     log_file: Path
+    echo: bool
+    """Whether the supervisor's stdout also gets each line, as "[rank 3] text": a pod's log is all that kubectl sees."""
 
     def environment(self) -> dict[str, str]:
         """The variables that torchrun would set for it."""
@@ -78,7 +81,7 @@ def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], 
         inbox.close_in_child()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which asks us to leave
         os.environ.update(settings.environment())
-        stdout = _redirect_output(settings.log_file)
+        stdout = _redirect_output(settings)
         code, words = _outcome(lambda: main(stdout))
         os.write(writer, json.dumps(words).encode())
         sys.stdout.flush()
@@ -90,13 +93,37 @@ def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], 
         os._exit(Exit.USER_EXCEPTION)
 
 
-def _redirect_output(log_file: Path) -> int:
+class _EchoingStream(io.TextIOBase):
+    """A text stream that also writes each whole line, tagged, to another descriptor."""
+
+    def __init__(self, stream: TextIO, descriptor: int, tag: str) -> None:
+        self._stream = stream
+        self._descriptor = descriptor
+        self._tag = tag
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        self._stream.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            os.write(self._descriptor, f"{self._tag} {line}\n".encode(errors="replace"))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _redirect_output(settings: RankSettings) -> int:
     """Send stdout and stderr, C code's too, to the rank's log; return a descriptor of the old stdout."""
     stdout = os.dup(1)
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    if settings.echo:
+        tag = f"[rank {settings.rank}]"
+        sys.stdout = _EchoingStream(sys.stdout, stdout, tag)
+        sys.stderr = _EchoingStream(sys.stderr, stdout, tag)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, force=True)
     return stdout
 

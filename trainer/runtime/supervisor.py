@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import RunFile
-from trainer.config.contract import LOGS_DIR
+from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
 from trainer.config.train import Restarts
 from trainer.exits import Exit, is_final, meaning
 from trainer.output.attempts import Attempt, newest_attempt
@@ -161,7 +161,8 @@ class Supervisor:
             listener = generation.listener
             run_rank(RankTask(self._run, self._folder, generation.attempt, listener, progress_fd, leave))
 
-        group = RankGroup(self._place, generation, logs=logs, inbox=self._inbox, main=rank_main)
+        in_pod = self._run.namespace != LOCAL_NAMESPACE
+        group = RankGroup(self._place, generation, logs=logs, echo=in_pod, inbox=self._inbox, main=rank_main)
         if generation.listener:
             generation.listener.close()
         log.info("attempt %d: %d ranks started", generation.attempt, len(group.running()))

@@ -23,8 +23,8 @@ from launcher.errors import InvalidJob, JobNotFound, LauncherError
 from launcher.job.placement import Placement, plan
 from launcher.job.spec import JobSpec
 from launcher.suggestions import nearest
+from trainer.config.contract import LOCAL_NAMESPACE
 
-NAMESPACE = "local"
 LOCK_FILE = ".lock"
 POLL_SECONDS = 0.2
 LISTED_NAMES = 5
@@ -50,7 +50,7 @@ class LocalBackend:
         say: Callable[[str], None] = talk,
     ) -> None:
         """``start_command`` is what the run file, folder and number of ranks are appended to; tests give their own."""
-        self._jobs = Path(results_root).expanduser().absolute() / NAMESPACE
+        self._jobs = Path(results_root).expanduser().absolute() / LOCAL_NAMESPACE
         self._start_command = tuple(start_command)
         self._say = say
 

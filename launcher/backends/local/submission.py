@@ -18,7 +18,7 @@ from launcher.job.digest import diff, digest
 from launcher.job.placement import Placement
 from launcher.job.spec import JobSpec
 from trainer.config import RunFile, TrainConfig
-from trainer.config.contract import LOGS_DIR
+from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
 
 Outcome = Literal["created", "resumed", "unchanged", "already done"]
 
@@ -186,7 +186,7 @@ class Submitter:
     def _run_file(self) -> RunFile:
         return RunFile(
             job=self._spec.name,
-            namespace="local",
+            namespace=LOCAL_NAMESPACE,
             digest=self._digest,
             spec=self._spec.model_dump(mode="json"),
             image=None,

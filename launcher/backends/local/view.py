@@ -7,6 +7,7 @@ from launcher.backends.local import process
 from launcher.backends.local.logs import last_words, newest_progress_line
 from launcher.backends.local.record import JobFolder, JobRecord
 from launcher.backends.local.status import Facts, judge
+from trainer.config.contract import LOCAL_NAMESPACE
 
 LAST_WORDS = 10
 
@@ -58,7 +59,7 @@ def status_of(folder: JobFolder, record: JobRecord) -> JobStatus:
     verdict = judge(facts)
     return JobStatus(
         name=record.name,
-        namespace="local",
+        namespace=LOCAL_NAMESPACE,
         backend="local",
         state=verdict.state,
         ranks=record.ranks,
