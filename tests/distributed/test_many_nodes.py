@@ -109,6 +109,7 @@ def test_a_node_that_vanishes_is_waited_for_and_the_others_outlive_it(job: Job, 
     _assert_equal(job.folder, undisturbed)
 
 
+@pytest.mark.slow
 @EITHER_NODE
 def test_only_the_node_that_is_asked_to_leave_leaves(job: Job, undisturbed: Path, node: int) -> None:
     job.wait_for_step(30)

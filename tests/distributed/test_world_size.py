@@ -71,6 +71,7 @@ def test_one_step_gradients_do_not_depend_on_the_number_of_ranks(tmp_path: Path)
         assert difference <= 1e-6
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     whole = _first_gradient(tmp_path / "1", ranks=2)
     parts = _first_gradient(tmp_path / "5", ranks=2, accumulate=5)
