@@ -18,7 +18,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of an environment that has the launcher alone."""
     folder = tmp_path_factory.mktemp("launcher-alone")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", ROOT]
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(ROOT)]
     subprocess.run(pip, check=True)
     has_torch = subprocess.run([folder / "bin" / "python", "-c", "import torch"], capture_output=True, check=False)
     assert has_torch.returncode != 0
