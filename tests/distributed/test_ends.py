@@ -42,6 +42,7 @@ def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     assert [line["epoch"] for line in metrics(tmp_path) if line["kind"] == "epoch"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_job_is_refused(tmp_path: Path) -> None:
     train_to_end(tmp_path, tiny(epochs=1))
     with running(tmp_path, tiny(epochs=1, seed=1)) as run:
@@ -70,6 +71,7 @@ def test_a_final_failure_is_not_retried_and_its_cause_is_on_record(
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_restarts_without_progress_are_bounded(tmp_path: Path) -> None:
     train = tiny(
         epochs=500, checkpoint={"every_epochs": 500}, restarts={"max_without_progress": 1, "backoff_seconds": 0}

@@ -129,6 +129,7 @@ def test_three_ranks_sum_gradients_in_the_same_order_before_and_after_a_resume(t
     _assert_equal(tmp_path / "disturbed", undisturbed)
 
 
+@pytest.mark.slow
 def test_resume_with_another_number_of_ranks_repeats_and_skips_no_sample(tmp_path: Path) -> None:
     train = tiny(epochs=3, batch_size=143, checkpoint={"every_steps": 4})
     straight = train_to_end(tmp_path / "straight", train, ranks=1)
