@@ -1,5 +1,6 @@
 """The protocol of a backend, and the values that pass through it."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,23 @@ class Progress:
     loss: float | None
     samples_per_second: float
     eta_seconds: float | None
+
+
+def read_progress(text: str | bytes) -> Progress | None:
+    """The progress in the JSON of a progress line; None where something else printed a line that looks like one."""
+    try:
+        seen = json.loads(text)
+        return Progress(
+            step=seen["step"],
+            steps=seen["steps"],
+            epoch=seen["epoch"],
+            epochs=seen["epochs"],
+            loss=seen.get("loss"),
+            samples_per_second=seen["samples_per_second"],
+            eta_seconds=seen.get("eta_seconds"),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None  # a status must not fail on it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def finish(
         check_not_superseded(folder, attempt)
         summary = _summary(run, state, splits, evaluation)
         _write_predictions(folder, splits, predictions)
-        _write_classification(folder, splits, evaluation)
+        write_text(folder / "classification_report.txt", classification_text(summary["report"]))
         _draw(folder, splits, evaluation)
         summary["export"] = export_classifier(
             make_directory(folder / EXPORTS_DIR),
@@ -114,11 +114,6 @@ def _write_predictions(folder: Path, splits: ImageSplits, predictions: Predictio
         confidence=predictions.confidence.numpy(),
         class_names=splits.classes,
     )
-
-
-def _write_classification(folder: Path, splits: ImageSplits, evaluation: Evaluation) -> None:
-    report = classification_summary(evaluation.confusion, splits.classes)
-    write_text(folder / "classification_report.txt", classification_text(report))
 
 
 def _draw(folder: Path, splits: ImageSplits, evaluation: Evaluation) -> None:

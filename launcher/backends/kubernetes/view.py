@@ -3,12 +3,11 @@
 A user who may read the job but not its pods, events or logs still gets its state; one line says what is missing.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from launcher.backends.base import JobStatus, Progress, State
+from launcher.backends.base import JobStatus, Progress, State, read_progress
 from launcher.backends.kubernetes.api import Api
 from launcher.backends.kubernetes.errors import ApiError, Forbidden, NotFound
 from launcher.backends.kubernetes.kinds import EVENT, JOB, POD, Object, is_name, labels_of, name_of
@@ -149,24 +148,8 @@ def newest_progress(lines: list[bytes]) -> Progress | None:
     tag = f"{PROGRESS_TAG} ".encode()
     for line in reversed(lines):
         if line.startswith(tag):
-            return _read_progress(line.removeprefix(tag))
+            return read_progress(line.removeprefix(tag))
     return None
-
-
-def _read_progress(text: bytes) -> Progress | None:
-    try:
-        seen = json.loads(text)
-        return Progress(
-            step=seen["step"],
-            steps=seen["steps"],
-            epoch=seen["epoch"],
-            epochs=seen["epochs"],
-            loss=seen.get("loss"),
-            samples_per_second=seen["samples_per_second"],
-            eta_seconds=seen.get("eta_seconds"),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None  # something else printed a line that looks like one; a status must not fail on it
 
 
 def _by_job(pods: Iterable[Object]) -> dict[tuple[str, str], list[Object]]:

@@ -1,8 +1,6 @@
 """Looking at a job's folder and process, and putting what is seen into a JobStatus."""
 
-import json
-
-from launcher.backends.base import JobStatus, Progress
+from launcher.backends.base import JobStatus, Progress, read_progress
 from launcher.backends.local import process
 from launcher.backends.local.logs import last_words, newest_progress_line
 from launcher.backends.local.record import JobFolder, JobRecord
@@ -77,18 +75,4 @@ def status_of(folder: JobFolder, record: JobRecord) -> JobStatus:
 
 def _progress(folder: JobFolder, record: JobRecord) -> Progress | None:
     line = newest_progress_line(folder.supervisor_log, after=record.log_before)
-    if line is None:
-        return None
-    try:
-        seen = json.loads(line)
-        return Progress(
-            step=seen["step"],
-            steps=seen["steps"],
-            epoch=seen["epoch"],
-            epochs=seen["epochs"],
-            loss=seen.get("loss"),
-            samples_per_second=seen["samples_per_second"],
-            eta_seconds=seen.get("eta_seconds"),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None  # something else printed a line that looks like one; a status must not fail on it
+    return None if line is None else read_progress(line)
