@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from launcher.commands.options import Where, backend_options, grace_option
+from launcher.commands.stopping import stop
 
 EXAMPLES = """\b
 Examples:
@@ -22,14 +23,4 @@ def command(*, name: str, grace: float, where: Where) -> None:
 
     A job that is over already is left as it is, and the exit code is 0 as well.
     """
-    chosen = where.open()
-    before = chosen.get(name)
-    if before.state.is_over:
-        click.echo(f"{name} is {before.state} already; nothing to cancel", err=True)
-        click.echo(name)
-        return
-    click.echo(f"stopping {name} (up to {grace:.0f} s to save)", err=True)
-    status = chosen.cancel(name, grace_seconds=grace)
-    click.echo(name)
-    reason = f" ({status.reason})" if status.reason else ""
-    click.echo(f"{name} is {status.state}{reason}; submit its file again to go on", err=True)
+    stop(where, name, verb="cancel", grace=grace, then="submit its file again to go on")
