@@ -19,6 +19,7 @@ from trainer.config.model import TorchvisionClassifier
 from trainer.config.train import TrainConfig
 from trainer.exits import ConfigError, Exit, StorageError, TrainingError
 from trainer.output.attempts import newest_attempt
+from trainer.output.results import is_complete
 from trainer.output.storage import make_directory, storage_errors, write_json
 from trainer.output.termination import write_termination_message
 from trainer.runtime.cpus import available_cpus
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     run_verb.add_argument("--run-file", type=Path, required=True, help="JSON: training configuration and job identity")
     run_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
     run_verb.add_argument("--nproc", help="ranks on this machine (default: $PET_NPROC_PER_NODE, else 1)")
-    run_verb.add_argument("--nnodes", help="machines of the job (default: $PET_NNODES, else 1)")
+    run_verb.add_argument("--nnodes", help="machines of the job, or MIN:MAX (default: $PET_NNODES, else 1)")
     run_verb.add_argument("--node-rank", help="which of them this is, from 0 (default: $PET_NODE_RANK, else 0)")
     run_verb.add_argument("--master-addr", help="host of node 0 (default: $PET_MASTER_ADDR, else this machine)")
     run_verb.add_argument("--master-port", help=f"free port there (default: $PET_MASTER_PORT, else {DEFAULT_PORT})")
@@ -69,23 +70,39 @@ def _parser() -> argparse.ArgumentParser:
 
 def _place(options: argparse.Namespace) -> Place:
     """Which node this is: as asked for, else as the training operator says (its PET_* variables), else the only one."""
+    min_nodes, max_nodes = _node_bounds(options.nnodes or os.environ.get("PET_NNODES") or "1")
     place = Place(
-        nodes=_whole_number("--nnodes", options.nnodes, "PET_NNODES", default=1, least=1),
-        node_rank=_whole_number("--node-rank", options.node_rank, "PET_NODE_RANK", default=0, least=0),
+        node=_whole_number("--node-rank", options.node_rank, "PET_NODE_RANK", default=0, least=0),
         ranks_per_node=_whole_number("--nproc", options.nproc, "PET_NPROC_PER_NODE", default=1, least=1),
+        min_nodes=min_nodes,
+        max_nodes=max_nodes,
         address=options.master_addr or os.environ.get("PET_MASTER_ADDR") or "127.0.0.1",
         port=_whole_number("--master-port", options.master_port, "PET_MASTER_PORT", default=DEFAULT_PORT, least=1),
     )
-    if place.node_rank >= place.nodes:
-        raise ConfigError(f"--node-rank {place.node_rank} must be less than --nnodes {place.nodes}")
+    if place.node >= place.max_nodes:
+        beyond = f"--node-rank {place.node} must be less than --nnodes {place.max_nodes}"
+        if place.min_nodes == place.max_nodes:
+            raise ConfigError(beyond)
+        # Somebody scaled the job beyond its bound: no reason to fail it.
+        log.warning("%s: this node only waits for the end", beyond)
     return place
+
+
+def _node_bounds(text: str) -> tuple[int, int]:
+    """The fewest and the most nodes of the job: "2" or "1:4"."""
+    numbers = text.split(":")
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise ConfigError(f"--nnodes (default: PET_NNODES): must be a whole number or MIN:MAX (got {text})")
+    fewest, most = int(numbers[0]), int(numbers[-1])
+    if not 1 <= fewest <= most:
+        raise ConfigError(f"--nnodes (default: PET_NNODES): 1 <= MIN <= MAX must hold (got {text})")
+    return fewest, most
 
 
 def _whole_number(option: str, given: str | None, variable: str, *, default: int, least: int) -> int:
     text = given or os.environ.get(variable) or str(default)
     if not text.isdecimal() or int(text) < least:
-        hint = "; elastic jobs (min:max) are not supported yet" if ":" in text else ""
-        raise ConfigError(f"{option} (default: {variable}): must be a whole number >= {least} (got {text}){hint}")
+        raise ConfigError(f"{option} (default: {variable}): must be a whole number >= {least} (got {text})")
     return int(text)
 
 
@@ -93,7 +110,7 @@ def run(run_file: Path, folder: Path, *, place: Place, inbox: SignalInbox) -> in
     """Supervise one job; see trainer.exits for the codes."""
     run_spec = _read_run_file(run_file)
     _probe(folder)
-    if _is_complete(run_spec, folder):
+    if is_complete(run_spec, folder):
         log.info("already done: %s", folder / SUMMARY_FILE)
         write_termination_message({"code": Exit.DONE, "cause": "already done"}, job=run_spec.job, folder=folder)
         return Exit.DONE
@@ -125,15 +142,6 @@ def _probe(folder: Path) -> None:
                 os.fsync(file.fileno())
         finally:
             probe.unlink(missing_ok=True)
-
-
-def _is_complete(run_spec: RunFile, folder: Path) -> bool:
-    """Whether this very job has already succeeded, with at least as many epochs."""
-    try:
-        summary = json.loads((folder / SUMMARY_FILE).read_text())
-    except FileNotFoundError:
-        return False
-    return bool(summary["digest"] == run_spec.digest and summary["epochs"] >= run_spec.train.epochs)
 
 
 def _claim(run_spec: RunFile, folder: Path) -> None:
@@ -170,7 +178,7 @@ def _preload(train: TrainConfig, place: Place) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(available_cpus() / place.ranks_per_node))))
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads here, and threads do not survive a fork
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting devices must not create a CUDA context
-    if sys.platform == "linux" and place.nodes == 1:
+    if sys.platform == "linux" and place.max_nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
     import torch.distributed

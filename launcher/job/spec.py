@@ -56,7 +56,7 @@ def _variable(name: str) -> str:
 
 
 class GpuRange(Config):
-    """An elastic job: it runs on any number of pods within these bounds."""
+    """An elastic job: it runs on any number of pods within these bounds, and goes on while pods come and go."""
 
     min: Annotated[int, Field(ge=1)]
     """GPUs that the job needs at least."""

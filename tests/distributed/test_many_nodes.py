@@ -5,52 +5,14 @@ Each node is a supervisor of its own on this machine, with two ranks in all; the
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.distributed.nodes import Job
 from tests.distributed.test_kill_and_resume import STEPS, TRAIN
-from tests.trainer_runs import TrainerProcess, attempts, last_checkpoint, leftovers, start, tiny, train_to_end
-
-NODES = 2
-
-
-class Job:
-    """The nodes of one job; replaced one by one, as the operator replaces pods."""
-
-    def __init__(self, folder: Path, train: dict[str, object]) -> None:
-        self.folder = folder
-        self.train = train
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.nodes: list[TrainerProcess] = []
-        self.started: list[TrainerProcess] = []
-        for node in range(NODES):
-            self.nodes.append(self._start(node))
-
-    def _start(self, node: int) -> TrainerProcess:
-        options = ("--nnodes", str(NODES), "--node-rank", str(node), "--master-port", str(self.port))
-        process = start(self.folder, self.train, ranks=1, node=options)
-        self.started.append(process)
-        return process
-
-    def replace(self, node: int) -> None:
-        self.nodes[node] = self._start(node)
-
-    def wait_for_step(self, step: int) -> None:
-        self.nodes[0].wait_until(lambda: self.nodes[0].steps_done() >= step)
-
-    def wait(self) -> list[int]:
-        return [node.wait(90) for node in self.nodes]
-
-    def kill(self) -> None:
-        for process in self.started:
-            if process.process.poll() is None:
-                os.killpg(process.process.pid, signal.SIGKILL)
-                process.wait(10)
+from tests.trainer_runs import attempts, last_checkpoint, leftovers, tiny, train_to_end
 
 
 @pytest.fixture
@@ -90,8 +52,7 @@ EITHER_NODE = pytest.mark.parametrize("node", [0, pytest.param(1, marks=pytest.m
 @EITHER_NODE
 def test_a_killed_rank_restarts_the_ranks_of_all_nodes_in_place(job: Job, undisturbed: Path, node: int) -> None:
     job.wait_for_step(30)
-    # A node's children are its rank and, on node 0, the process that serves the supervisors' store (the older one).
-    os.kill(max(job.nodes[node].ranks()), signal.SIGKILL)
+    os.kill(job.rank_of(node), signal.SIGKILL)
     assert job.wait() == [0, 0], job.nodes[0].output()
     _assert_equal(job.folder, undisturbed)
     first, second = attempts(job.folder)
@@ -104,7 +65,7 @@ def test_a_node_that_vanishes_is_waited_for_and_the_others_outlive_it(job: Job, 
     job.wait_for_step(30)
     job.nodes[node].process.kill()
     job.nodes[node].wait()
-    job.replace(node)
+    job.start(node)
     assert job.wait() == [0, 0], job.nodes[0].output()
     _assert_equal(job.folder, undisturbed)
 
@@ -116,7 +77,7 @@ def test_only_the_node_that_is_asked_to_leave_leaves(job: Job, undisturbed: Path
     job.nodes[node].process.terminate()
     assert job.nodes[node].wait() == 143, job.nodes[0].output()
     assert job.nodes[1 - node].process.poll() is None
-    job.replace(node)
+    job.start(node)
     assert job.wait() == [0, 0], job.nodes[0].output()
     _assert_equal(job.folder, undisturbed)
 

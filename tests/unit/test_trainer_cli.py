@@ -55,7 +55,7 @@ def test_ranks_come_from_the_option_then_the_operator_then_are_one(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert _run(tmp_path, *options) == 0
-    assert [(place.ranks_per_node, place.nodes) for place in places] == [(ranks, 1)]
+    assert [(place.ranks_per_node, place.max_nodes) for place in places] == [(ranks, 1)]
 
 
 def test_a_pod_finds_its_place_in_the_variables_of_the_operator(
@@ -71,14 +71,27 @@ def test_a_pod_finds_its_place_in_the_variables_of_the_operator(
     for name, value in variables.items():
         monkeypatch.setenv(f"PET_{name}", value)
     assert _run(tmp_path) == 0
-    assert places == [Place(nodes=4, node_rank=3, ranks_per_node=8, address="job-worker-0", port=5)]
-    assert (places[0].world_size, places[0].first_rank) == (32, 24)
+    assert places == [Place(node=3, ranks_per_node=8, min_nodes=4, max_nodes=4, address="job-worker-0", port=5)]
+
+
+@pytest.mark.parametrize(("nnodes", "node", "bounds"), [("1:4", 3, (1, 4)), ("2:2", 0, (2, 2)), ("1:2", 2, (1, 2))])
+def test_an_elastic_job_has_bounds_and_a_node_beyond_them_does_not_fail_it(
+    tmp_path: Path, places: list[Place], nnodes: str, node: int, bounds: tuple[int, int]
+) -> None:
+    assert _run(tmp_path, "--nnodes", nnodes, "--node-rank", str(node)) == 0
+    assert [(place.node, place.min_nodes, place.max_nodes) for place in places] == [(node, *bounds)]
 
 
 @pytest.mark.parametrize(
     ("environment", "options", "words"),
     [
-        ({"PET_NNODES": "1:4"}, ["--nproc", "1"], "elastic jobs (min:max) are not supported yet"),
+        ({"PET_NNODES": "4:1"}, [], "--nnodes (default: PET_NNODES): 1 <= MIN <= MAX must hold (got 4:1)"),
+        ({}, ["--nnodes", "0:2"], "1 <= MIN <= MAX must hold (got 0:2)"),
+        ({}, ["--nnodes", "0"], "1 <= MIN <= MAX must hold (got 0)"),
+        ({}, ["--nnodes", "1:2:3"], "must be a whole number or MIN:MAX (got 1:2:3)"),
+        ({}, ["--nnodes", ":2"], "must be a whole number or MIN:MAX (got :2)"),
+        ({}, ["--nnodes", "auto"], "must be a whole number or MIN:MAX (got auto)"),
+        ({"PET_NNODES": "2:2", "PET_NODE_RANK": "2"}, [], "--node-rank 2 must be less than --nnodes 2"),
         ({"PET_NNODES": "2", "PET_NODE_RANK": "2"}, [], "--node-rank 2 must be less than --nnodes 2"),
         ({"PET_NPROC_PER_NODE": "auto"}, [], "PET_NPROC_PER_NODE"),
         ({}, ["--nproc", "0"], "must be a whole number >= 1 (got 0)"),

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.config.contract import METRICS_FILE, PROGRESS_TAG, TENSORBOARD_DIR, TIMING_FILE
+from trainer.config import RunFile
+from trainer.config.contract import METRICS_FILE, PROGRESS_TAG, SUMMARY_FILE, TENSORBOARD_DIR, TIMING_FILE
 from trainer.output.attempts import now
 from trainer.output.storage import storage_errors
 
@@ -46,6 +47,7 @@ class RunWriter:
 
     def metrics_bytes(self) -> int:
         """Length of metrics.jsonl, everything before it on disk: what a checkpoint remembers."""
+        self._tensorboard.flush()  # what is resumed from the checkpoint begins after it there too
         with storage_errors(self._metrics_path):
             self._metrics.flush()
             os.fsync(self._metrics.fileno())
@@ -109,6 +111,15 @@ def _tensorboard(folder: Path, *, purge_step: int) -> "SummaryWriter":
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=purge_step)
+
+
+def is_complete(run: RunFile, folder: Path) -> bool:
+    """Whether this very job has already succeeded, with at least as many epochs."""
+    try:
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
+    except FileNotFoundError:
+        return False
+    return bool(summary["digest"] == run.digest and summary["epochs"] >= run.train.epochs)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

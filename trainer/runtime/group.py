@@ -1,5 +1,6 @@
 """The ranks of one generation on this machine: started together, watched together, stopped together."""
 
+import logging
 import os
 import signal
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from trainer.exits import Exit, from_wait_status
 from trainer.runtime.ranks import Rank, RankSettings, fork_rank
-from trainer.runtime.rendezvous import Generation, Place
+from trainer.runtime.rendezvous import Generation
 from trainer.runtime.signals import LEAVE_SIGNAL, SignalInbox
 
 # How long to wait for the rank that really failed when the first to end only lost its peer.
@@ -16,43 +17,47 @@ CAUSE_SECONDS = 5.0
 # How long ranks may take to die of SIGTERM before SIGKILL.
 TERMINATE_SECONDS = 2.0
 
+log = logging.getLogger(__name__)
+
 
 class RankGroup:
     """Forked ranks that live and die together."""
 
     def __init__(
         self,
-        place: Place,
         generation: Generation,
         *,
+        node: int,
         logs: Path,
         echo: bool,
         inbox: SignalInbox,
         main: Callable[[int], None],
     ) -> None:
-        """Fork the ranks; each runs ``main`` with a descriptor of the supervisor's stdout.
+        """Fork the ranks of ``node``; each runs ``main`` with a descriptor of the supervisor's stdout.
 
         With ``echo`` what they print goes to that stdout too, tagged with the rank.
         """
         self._inbox = inbox
+        self._asked_to_leave = False
+        first_rank, count = generation.first_rank(node), generation.ranks_per_node
         # Until a rank has its own handler, the request to leave must not kill it: it stays pending until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE_SIGNAL})
         self._ranks = [
             fork_rank(
                 RankSettings(
-                    rank=place.first_rank + local_rank,
+                    rank=first_rank + local_rank,
                     local_rank=local_rank,
-                    world_size=place.world_size,
-                    local_world_size=place.ranks_per_node,
+                    world_size=generation.world_size,
+                    local_world_size=count,
                     address=generation.address,
                     port=generation.port,
-                    log_file=logs / f"rank-{place.first_rank + local_rank}.log",
+                    log_file=logs / f"rank-{first_rank + local_rank}.log",
                     echo=echo,
                 ),
                 inbox,
                 main,
             )
-            for local_rank in range(place.ranks_per_node)
+            for local_rank in range(count)
         ]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE_SIGNAL})
 
@@ -83,8 +88,11 @@ class RankGroup:
                     rank.close(from_wait_status(os.waitstatus_to_exitcode(status)))
 
     def ask_to_leave(self) -> None:
-        """Ask the ranks to save after the step they are in, and leave."""
-        self._signal(LEAVE_SIGNAL)
+        """Ask the ranks, once, to save after the step they are in, and leave."""
+        if not self._asked_to_leave:
+            log.info("the ranks are asked to finish their step, save and leave")
+            self._signal(LEAVE_SIGNAL)
+        self._asked_to_leave = True
 
     def stop_after_failure(self, failed: Rank) -> Rank:
         """Stop all ranks after one ended; the one that failed first of itself, if it shows within a moment."""

@@ -15,22 +15,23 @@ from typing import Any
 
 from trainer.config import RunFile
 from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
-from trainer.config.train import Restarts
 from trainer.exits import Exit, is_final, meaning
 from trainer.output.attempts import Attempt, newest_attempt
 from trainer.output.checkpoint import Checkpointer
+from trainer.output.results import is_complete
 from trainer.output.storage import make_directory
 from trainer.output.termination import write_termination_message
 from trainer.runtime.group import RankGroup
+from trainer.runtime.limits import Bound, Deadline, process_start_time
+from trainer.runtime.many_nodes import ManyNodes
 from trainer.runtime.ranks import Rank
-from trainer.runtime.rendezvous import Generation, ManyNodes, OneNode, Place, Rendezvous
+from trainer.runtime.rendezvous import Generation, OneNode, Place, Rendezvous, Request
 from trainer.runtime.signals import SignalInbox
 
 # How long ranks may take to save after they were asked to leave; below the usual grace period of a pod.
 LEAVE_SECONDS = 50.0
 # How often to look whether another node wants to start again.
 PEERS_SECONDS = 1.0
-MAX_BACKOFF_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,9 @@ class Supervisor:
         self._checkpointer = Checkpointer(folder, keep=run.train.checkpoint.keep)
         self._deadline = Deadline(run.train.restarts)
         self._restarts = Bound(run.train.restarts)
-        self._rendezvous: Rendezvous = OneNode() if place.nodes == 1 else ManyNodes(place, inbox)
+        self._rendezvous: Rendezvous = OneNode(place)
+        if place.max_nodes > 1:
+            self._rendezvous = ManyNodes(place, inbox, is_done=lambda: is_complete(run, folder))
         self._attempt: Attempt | None = None  # node 0's record of the newest attempt
 
     def supervise(self) -> int:
@@ -99,39 +102,40 @@ class Supervisor:
             before = self._newest_step()
             generation = self._rendezvous.join(self._begin_attempt, self._asked_to_leave)
             if generation is None:
-                return number, self._stopped_between_attempts()
+                return number, self._end_between_attempts()
             number = generation.attempt
             end = self._settle(generation, self._watch(generation, self._start(generation)), before)
             self._report(number, end)
             if self._is_over(number, end):
                 return number, end
-            if self._place.is_first:
+            if self._place.is_first and end.code != Exit.PREEMPTED:
                 self._inbox.sleep(self._restarts.backoff(), unless=signal.SIGTERM)
 
     def _is_over(self, number: int, end: End) -> bool:
         if not end.may_go_on or self._asked_to_leave():
             return True
-        if end.code == Exit.PREEMPTED and self._place.nodes == 1:
+        if end.code == Exit.PREEMPTED and self._place.max_nodes == 1:
             return True
         return self._place.is_first and newest_attempt(self._folder) > number
 
     def _newest_step(self) -> int | None:
         return max(self._checkpointer.steps(), default=None)
 
-    def _begin_attempt(self) -> int:
-        """Node 0: record the attempt that begins now."""
-        place, step = self._place, self._newest_step()
+    def _begin_attempt(self, nodes: tuple[int, ...]) -> int:
+        """Node 0: record the attempt that begins now on ``nodes``."""
+        step = self._newest_step()
+        places = [(node, local_rank) for node in nodes for local_rank in range(self._place.ranks_per_node)]
         earlier = self._attempt
         self._attempt = Attempt(
             self._folder,
             {
                 "pid": os.getpid(),
                 "process_started": process_start_time(),
-                "ranks": place.world_size,
-                "nodes": place.nodes,
+                "ranks": len(places),
+                "nodes": len(nodes),
                 "rank_map": {
-                    str(rank): {"node": rank // place.ranks_per_node, "local_rank": rank % place.ranks_per_node}
-                    for rank in range(place.world_size)
+                    str(rank): {"node": node, "local_rank": local_rank}
+                    for rank, (node, local_rank) in enumerate(places)
                 },
                 "resumed_from": None if step is None else f"step-{step:08d}",
                 "restart_of": earlier.number if earlier else None,
@@ -139,10 +143,12 @@ class Supervisor:
         )
         return self._attempt.number
 
-    def _stopped_between_attempts(self) -> End:
+    def _end_between_attempts(self) -> End:
+        if not self._asked_to_leave():
+            return End(Exit.DONE, "already done")
         end = End(Exit.PREEMPTED, "asked to leave while no rank was running")
         if self._place.is_first and self._attempt is None:
-            self._begin_attempt()
+            self._begin_attempt((self._place.node,))
             self._close_attempt(end)
         return end
 
@@ -162,10 +168,11 @@ class Supervisor:
             run_rank(RankTask(self._run, self._folder, generation.attempt, listener, progress_fd, leave))
 
         in_pod = self._run.namespace != LOCAL_NAMESPACE
-        group = RankGroup(self._place, generation, logs=logs, echo=in_pod, inbox=self._inbox, main=rank_main)
+        group = RankGroup(generation, node=self._place.node, logs=logs, echo=in_pod, inbox=self._inbox, main=rank_main)
         if generation.listener:
             generation.listener.close()
-        log.info("attempt %d: %d ranks started", generation.attempt, len(group.running()))
+        mine, all_ranks = generation.ranks_per_node, generation.world_size
+        log.info("attempt %d: %d of %d ranks started", generation.attempt, mine, all_ranks)
         return group
 
     def _watch(self, generation: Generation, group: RankGroup) -> End:
@@ -178,28 +185,36 @@ class Supervisor:
             if not group.running():
                 break
             if leave_by is None and self._asked_to_leave():
-                log.info("asked to leave: the ranks finish their step and save")
                 group.ask_to_leave()
                 leave_by = time.monotonic() + LEAVE_SECONDS
-            if end := self._must_stop(generation, leave_by):
+            request = self._rendezvous.request(generation)
+            if end := self._must_stop(request, leave_by):
                 group.stop()
                 return end
+            if request is Request.LEAVE:
+                group.ask_to_leave()
             self._inbox.wait(self._next_wake(leave_by))
-        return End(Exit.PREEMPTED, "asked to leave; saved") if group.preempted() else End(Exit.DONE, "done")
+        return self._saved(generation) if group.preempted() else End(Exit.DONE, "done")
 
-    def _must_stop(self, generation: Generation, leave_by: float | None) -> End | None:
+    def _saved(self, generation: Generation) -> End:
+        """The end of ranks that were asked to leave, here or on another node."""
+        if not self._asked_to_leave() and self._rendezvous.request(generation) is Request.LEAVE:
+            return End(Exit.PREEMPTED, "saved, to go on with a node that came later")
+        return End(Exit.PREEMPTED, "asked to leave; saved")
+
+    def _must_stop(self, request: Request, leave_by: float | None) -> End | None:
         if self._deadline.passed():
             return End(Exit.ATTEMPTS_EXHAUSTED, "restarts.deadline_seconds passed")
         if leave_by is not None and time.monotonic() > leave_by:
             return End(Exit.PREEMPTED, f"no step ended within {LEAVE_SECONDS:.0f} s of the request to leave")
-        if self._rendezvous.is_over(generation):
+        if request is Request.STOP:
             return End(Exit.INFRASTRUCTURE, "another node asked to start again")
         return None
 
     def _next_wake(self, leave_by: float | None) -> float | None:
         moments = [moment for moment in (leave_by, self._deadline.moment) if moment is not None]
         seconds = [moment - time.monotonic() for moment in moments]
-        if self._place.nodes > 1:
+        if self._place.max_nodes > 1:
             seconds.append(PEERS_SECONDS)
         return max(0.0, min(seconds)) if seconds else None
 
@@ -238,46 +253,3 @@ class Supervisor:
         level = logging.INFO if end.code in (Exit.DONE, Exit.PREEMPTED) else logging.ERROR
         where = "" if end.rank is None else f" on rank {end.rank}"
         log.log(level, "attempt %d ended%s with %d: %s", attempt, where, end.code, end.cause)
-
-
-class Bound:
-    """Counts restarts in a row without a new checkpoint."""
-
-    def __init__(self, restarts: Restarts) -> None:
-        self._restarts = restarts
-        self.used = 0
-
-    def allow(self, *, progressed: bool) -> bool:
-        """Whether one more restart is allowed after an attempt that did or did not save something new."""
-        if progressed:
-            self.used = 0
-        if self.used >= self._restarts.max_without_progress:
-            return False
-        self.used += 1
-        return True
-
-    def backoff(self) -> float:
-        """Seconds to wait before the restart that was just allowed."""
-        return min(self._restarts.backoff_seconds * 2.0 ** max(0, self.used - 1), MAX_BACKOFF_SECONDS)
-
-
-class Deadline:
-    """The moment after which the run is given up."""
-
-    def __init__(self, restarts: Restarts) -> None:
-        seconds = restarts.deadline_seconds
-        self.moment = None if seconds is None else time.monotonic() + seconds
-
-    def passed(self) -> bool:
-        """Whether it is over."""
-        return self.moment is not None and time.monotonic() >= self.moment
-
-
-def process_start_time() -> float:
-    """When this process started, seconds since the epoch, as psutil computes it; tells a reused pid from its owner."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        boot = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:5] == "btime")
-    except OSError:
-        return time.time()
-    return boot + ticks / os.sysconf("SC_CLK_TCK")

@@ -22,8 +22,9 @@ ports:
   - name: pytorchjob-port
     containerPort: 23456
 env:
-  {{- if not .Values.elastic }}
-  # torchrun's own names: the operator adds PET_NNODES and PET_NPROC_PER_NODE. An elastic job agrees on ranks by itself.
+  {{- if or .Values.runFile (not .Values.elastic) }}
+  # torchrun's own names; the operator adds PET_NNODES and PET_NPROC_PER_NODE. Left out where torchrun runs an elastic
+  # job: there it agrees on ranks through the operator's PET_RDZV_*, which the trainer does not read.
   - name: PET_NODE_RANK
     valueFrom:
       fieldRef:
