@@ -11,7 +11,7 @@ from typing import Any
 import trustme
 import yaml
 
-from tests.api.processes import Server, free_ports, start
+from tests.api.processes import Server, flags, free_ports, start
 from tests.api.rest import ApiError, Rest, load_objects
 from tests.tools.build import module_source, tool
 
@@ -140,7 +140,7 @@ def _write_credentials(plane: ControlPlane) -> None:
 
 def _start_etcd(plane: ControlPlane, binary: Path, port: int, peer_port: int) -> None:
     url, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
-    flags = {
+    settings = {
         "data-dir": str(plane.folder / "etcd"),
         "listen-client-urls": url,
         "advertise-client-urls": url,
@@ -150,11 +150,11 @@ def _start_etcd(plane: ControlPlane, binary: Path, port: int, peer_port: int) ->
         "unsafe-no-fsync": "true",
         "log-level": "warn",
     }
-    plane.servers.append(start(binary, _flags(flags), plane.folder / "etcd.log"))
+    plane.servers.append(start(binary, flags(settings), plane.folder / "etcd.log"))
 
 
 def _start_api_server(plane: ControlPlane, binary: Path, etcd_port: int) -> None:
-    flags = {
+    settings = {
         "etcd-servers": f"http://127.0.0.1:{etcd_port}",
         "bind-address": "127.0.0.1",
         "advertise-address": "127.0.0.1",
@@ -174,13 +174,13 @@ def _start_api_server(plane: ControlPlane, binary: Path, etcd_port: int) -> None
         "allow-privileged": "true",
         "profiling": "false",
     }
-    server = start(binary, _flags(flags), plane.folder / "kube-apiserver.log")
+    server = start(binary, flags(settings), plane.folder / "kube-apiserver.log")
     plane.servers.append(server)
     server.wait_until(lambda: _answers(lambda: plane.rest().raw("GET", "readyz")))
 
 
 def _start_controllers(plane: ControlPlane, binary: Path) -> None:
-    flags = {
+    settings = {
         "kubeconfig": str(plane.kubeconfig(plane.folder / "controllers.kubeconfig", "admin")),
         "controllers": ",".join(CONTROLLERS),
         "leader-elect": "false",
@@ -188,7 +188,7 @@ def _start_controllers(plane: ControlPlane, binary: Path) -> None:
         "kube-api-qps": "500",
         "kube-api-burst": "1000",
     }
-    server = start(binary, _flags(flags), plane.folder / "kube-controller-manager.log")
+    server = start(binary, flags(settings), plane.folder / "kube-controller-manager.log")
     plane.servers.append(server)
     server.wait_until(lambda: _answers(lambda: plane.rest().get("ServiceAccount", "default", "default")))
 
@@ -205,7 +205,3 @@ def _answers(request: Callable[[], object]) -> bool:
     except (ApiError, OSError, json.JSONDecodeError):
         return False
     return True
-
-
-def _flags(flags: dict[str, str]) -> list[str]:
-    return [f"--{name}={value}" for name, value in flags.items()]

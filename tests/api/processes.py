@@ -51,19 +51,34 @@ class Server:
             self.process.wait()
 
 
-def start(binary: Path, arguments: Iterable[str], log: Path) -> Server:
-    """Start a server whose output goes to ``log``."""
+def start(
+    binary: Path, arguments: Iterable[str], log: Path, *, prefix: Iterable[str] = (), outlive: bool = False
+) -> Server:
+    """Start a server whose output goes to ``log``.
+
+    Args:
+        binary: The program.
+        arguments: Its arguments.
+        log: Where its output is appended; its folder is the working directory.
+        prefix: A command that executes the program in its own place, such as nsenter.
+        outlive: Whether it runs on when this process ends.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [binary, *arguments],
+            [*prefix, binary, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=log.parent,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" and not outlive else None,
         )
     return Server(binary.name, process, log)
+
+
+def flags(values: dict[str, str]) -> list[str]:
+    """Command-line flags as Go programs take them."""
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher import __version__
-from tests.image.conftest import CANARY
+from tests.image.build import CANARY
 from tests.image.engine import PYTHON, ROOT, UID, Engine, python_in
 
 # The first test waits for the build.

@@ -62,6 +62,8 @@ class GoTool:
         for name in ("go.mod", "go.sum"):
             lines = (line.partition("//")[0].strip() for line in (self.module / name).read_text().splitlines())
             digest.update("\n".join(line for line in lines if line).encode())
+        for source in sorted(self.module.glob("*.go")):
+            digest.update(source.read_bytes())
         return digest.hexdigest()[:16]
 
     @property
