@@ -20,7 +20,7 @@ IMAGE_OPTIONS = --tag '$(IMAGE)' $(if $(BASE),--build-arg 'BASE=$(BASE)') $(if $
 	--label "org.opencontainers.image.revision=$$(git describe --always --dirty --abbrev=40 2>/dev/null)"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint format generate image bench clean
+.PHONY: help setup demo test test-full test-cluster cluster-up lint generate image bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,12 @@ test: lint $(TOOLS)  ## Lint, types and the fast tests (unit, contract, distribu
 test-full: lint $(TOOLS)  ## Everything, with the long training and fault tests
 	$(BIN)/python -m pytest
 
+test-cluster: $(READY)  ## Tests on a real cluster: PROVIDER=one-node (root, Debian) or kind (Docker), or KUBECONFIG's
+	$(BIN)/python -m pytest tests/cluster
+
+cluster-up: $(READY)  ## Bring that cluster up and keep it, or its image up to date; down: .venv/bin/python -m tests.cluster down
+	$(BIN)/python -m tests.cluster up
+
 lint: $(READY)  ## Check format, style, types, import rules, and the chart with helm lint
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -59,11 +65,9 @@ lint: $(READY)  ## Check format, style, types, import rules, and the chart with 
 		"$$helm" lint --strict --quiet charts/pytorchjob --values "$$values" || exit 1; \
 	done
 
-format: $(READY)  ## Format the code and apply safe fixes
+generate: $(READY)  ## Format the code, apply safe fixes, and rewrite the generated schemas, reference page and chart files
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format .
-
-generate: $(READY)  ## Rewrite the generated schemas, reference page and files of the chart
 	$(BIN)/python -m launcher.job.schema
 
 image:  ## Build the trainer's image with docker or buildah (IMAGE=name:tag, BASE=its base image)

@@ -1,4 +1,7 @@
-"""A job's progress while somebody watches: a bar on a terminal, plain lines elsewhere, both on stderr."""
+"""A job's progress while somebody watches: a bar on a terminal, plain lines elsewhere, both on stderr.
+
+Where a job waits for something, what to do about it is said once, whatever else changes.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,12 +30,33 @@ def follow_display(console: Console | None = None) -> Iterator[Show]:
         yield display.show
 
 
+class Notices:
+    """What a job waits for, and what to do about it, each time that the latter changes."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._said = ""
+
+    def show(self, status: JobStatus) -> None:
+        """Write both if there is something new to do."""
+        if status.advice and status.advice != self._said:
+            self._write(f"{status.name}: {describe(status)}")
+        self.show_advice(status)
+
+    def show_advice(self, status: JobStatus) -> None:
+        """Write the latter alone."""
+        if status.advice and status.advice != self._said:
+            self._said = status.advice
+            self._write(advice(status))
+
+
 class PlainDisplay:
     """A line at each change of state, attempt or epoch, and otherwise every few seconds."""
 
     def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
+        self._notices = Notices(write)
         self._seen: object = None
         self._last = clock()
 
@@ -44,6 +68,7 @@ class PlainDisplay:
             return
         self._seen, self._last = milestone, self._clock()
         self._write(f"{status.name}: {describe(status)}")
+        self._notices.show_advice(status)
 
 
 class BarDisplay:
@@ -59,6 +84,7 @@ class BarDisplay:
             console=console,
         )
         self._task = self._bar.add_task("", total=1, numbers="")
+        self._notices = Notices(lambda text: self._bar.console.print(text, markup=False, highlight=False))
 
     def __enter__(self) -> "BarDisplay":
         self._bar.start()
@@ -70,6 +96,7 @@ class BarDisplay:
     def show(self, status: JobStatus) -> None:
         """Redraw the bar."""
         progress = status.progress
+        self._notices.show(status)
         self._bar.update(self._task, description=f"{status.name} {status.state}")
         if progress:
             self._bar.update(self._task, completed=progress.step, total=progress.steps, numbers=_numbers(status))
@@ -85,6 +112,11 @@ def describe(status: JobStatus) -> str:
     if status.reason:
         parts.append(printable(status.reason))
     return ", ".join(parts)
+
+
+def advice(status: JobStatus) -> str:
+    """What to do about it, as indented lines."""
+    return "\n".join(f"  {printable(line)}" for line in status.advice.splitlines())
 
 
 def _numbers(status: JobStatus) -> str:

@@ -39,6 +39,8 @@ class Progress:
     loss: float | None
     samples_per_second: float
     eta_seconds: float | None
+    attempt: int | None = None
+    """The attempt that it belongs to."""
 
 
 def read_progress(text: str | bytes) -> Progress | None:
@@ -53,6 +55,7 @@ def read_progress(text: str | bytes) -> Progress | None:
             loss=seen.get("loss"),
             samples_per_second=seen["samples_per_second"],
             eta_seconds=seen.get("eta_seconds"),
+            attempt=int(seen["attempt"]) if seen.get("attempt") else None,
         )
     except (ValueError, KeyError, TypeError):
         return None  # a status must not fail on it
@@ -93,6 +96,8 @@ class JobStatus:
     results: str
     """Folder of the results."""
     progress: Progress | None
+    advice: str = ""
+    """What to do about it, in a line or two; empty when there is nothing to do."""
     failure: Failure | None = None
     """Details of a failed job, where its end was recorded."""
 

@@ -24,7 +24,7 @@ def command(*, name: str, output: str, where: Where) -> None:
     The exit code says whether the job was found (0, 4), not how it does; see `launcher wait` for that.
     """
     from launcher.output import show_status
-    from launcher.progress import describe
+    from launcher.progress import advice, describe
 
     status = where.open().get(name)
     show_status(status, output)
@@ -33,4 +33,4 @@ def command(*, name: str, output: str, where: Where) -> None:
     if status.state.is_over:
         explain_end(status)
     else:
-        click.echo(describe(status), err=True)
+        click.echo("\n".join(filter(None, [describe(status), advice(status)])), err=True)

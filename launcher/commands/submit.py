@@ -9,7 +9,7 @@ import click
 
 from launcher.commands.job_options import job_options, read_job
 from launcher.commands.options import Where, backend_options, output_option, timeout_option
-from launcher.commands.waiting import exit_code, explain_end, wait_until_over
+from launcher.commands.waiting import exit_code, explain_end, say_why_it_waits, wait_until_over
 from launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _see_to_the_end(
 
     name = submission.status.name
     click.echo(f"{name} {submission.outcome}", err=True)
-    with follow_display() if show_progress else nullcontext() as show:
+    with follow_display() if show_progress else nullcontext(say_why_it_waits()) as show:
         status = wait_until_over(backend, name, timeout=timeout, show=show)
     explain_end(status)
     if output in ("table", "wide"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from launcher.commands.options import Where, backend_options, output_option, timeout_option
-from launcher.commands.waiting import exit_code, explain_end, wait_until_over
+from launcher.commands.waiting import exit_code, explain_end, say_why_it_waits, wait_until_over
 
 EXAMPLES = """\b
 Examples:
@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, *, name: str, timeout: float | None, output: 
     """
     from launcher.output import show_status
 
-    status = wait_until_over(where.open(), name, timeout=timeout)
+    status = wait_until_over(where.open(), name, timeout=timeout, show=say_why_it_waits())
     show_status(status, output)
     explain_end(status)
     ctx.exit(exit_code(status))

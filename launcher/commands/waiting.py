@@ -19,7 +19,7 @@ LAST_LINES = 10
 
 
 def wait_until_over(
-    backend: Backend, name: str, *, timeout: float | None, show: Callable[[JobStatus], None] | None = None
+    backend: Backend, name: str, *, timeout: float | None, show: Callable[[JobStatus], None]
 ) -> JobStatus:
     """Wait for the job's end, calling ``show`` with each status.
 
@@ -29,16 +29,33 @@ def wait_until_over(
         TimedOut: After ``timeout`` seconds; the job runs on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    status: JobStatus | None = None
     try:
         for status in _statuses(backend, name, deadline):
-            if show:
-                show(status)
+            show(status)
     except KeyboardInterrupt:
         click.echo(f"\ndetached; {name} keeps running\n{_reattach(name)}", err=True)
         raise click.exceptions.Exit(LauncherExit.INTERRUPTED) from None
     except queue.Empty:
-        raise TimedOut(f"{name} is not over after the given time and keeps running\n{_reattach(name)}") from None
+        raise TimedOut(_not_over(name, status)) from None
+    if status is None:
+        raise RuntimeError(f"the backend said nothing of {name}")
     return status
+
+
+def say_why_it_waits() -> Callable[[JobStatus], None]:
+    """For those who see no progress: a line on stderr whenever there is something new to do about a job that waits."""
+    from launcher.progress import Notices
+
+    return Notices(lambda text: click.echo(text, err=True)).show
+
+
+def _not_over(name: str, status: JobStatus | None) -> str:
+    from launcher.progress import advice, describe
+
+    if status is None or not status.advice:
+        return f"{name} is not over after the given time and keeps running\n{_reattach(name)}"
+    return f"{name} is not over after the given time: {describe(status)}\n{advice(status)}\n{_reattach(name)}"
 
 
 def _reattach(name: str) -> str:

@@ -202,12 +202,13 @@ class ChartValues(Values):
     restart_policy: Literal["ExitCode", "OnFailure", "Never"] = "ExitCode"
     """ExitCode: a pod whose container ends with 128 or more is replaced, any other failure is final."""
     restart_rules: bool = False
-    """Restart a container in place on the retryable exit codes 134, 138, 139 and 143. Kubernetes 1.35 or newer."""
+    """Restart a container in place on the retryable exit codes 134, 137, 138, 139 and 143, so that its pod keeps its
+    place, its logs and its cause. Kubernetes 1.35 or newer."""
     backoff_limit: Annotated[int, Field(ge=0)] = 100
     """Restarts in place, over all pods, after which the operator gives up. The trainer has a stricter bound of its own:
     restarts without a new checkpoint."""
     active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """The job is ended as failed after this long; null for no limit."""
+    """The job is ended as failed after this long, or half a minute later; null for no limit."""
     clean_pod_policy: Literal["Running", "All", "None"] = "Running"
     """Pods to delete at the end. Those that ended keep their logs with Running."""
     suspend: bool = False

@@ -181,7 +181,7 @@ class JobSpec(Config):
     tolerations: tuple[Toleration, ...] = ()
     """Taints of nodes to put up with, besides the one named like the GPU resource."""
     deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """A cluster ends the job as failed after this long (seconds). Default: no limit."""
+    """A cluster ends the job as failed after this long (seconds), or half a minute later. Default: no limit."""
     isolated_network: bool = False
     """Let only the job's own pods reach its pods, and these only each other and the DNS."""
     run_as: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = 10001

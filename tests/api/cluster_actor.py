@@ -40,22 +40,29 @@ class ClusterActor:
     # --- the operator ----------------------------------------------------------------------------------------------
 
     def accept(self, job: str) -> list[str]:
-        """The operator's first pass: condition Created, a service and a pod per replica; the names of the pods.
+        """The operator's first pass, or its next try: what is missing of pods, then of services; the pods it made.
 
-        Where the server refuses a pod (quota, Pod Security) the job gets the operator's event with the server's words.
+        Where the server refuses a pod (quota, Pod Security) the pass ends there: the job gets an event with the
+        server's words, but no service and no status, not even the condition Created.
         """
         obj = self.job(job)
-        self.condition(job, "Created", f"PyTorchJob {job} is created.", startTime=now())
-        made = []
-        for index in range(workers(obj)):
+        made: list[str] = []
+        for index in self._missing("Pod", obj):
             try:
                 self.rest.create(pod_of(obj, index))
             except ApiError as refusal:
                 self.event(obj, "FailedCreatePod", f"Error creating: {refusal.message}")
-                break
-            self.rest.create(service_of(obj, index))
+                return made
             made.append(pod_name(job, index))
+            self.event(obj, "SuccessfulCreatePod", f"Created pod: {made[-1]}", "Normal")
+        for index in self._missing("Service", obj):
+            self.rest.create(service_of(obj, index))
+        self.condition(job, "Created", f"PyTorchJob {job} is created.", startTime=now())
         return made
+
+    def _missing(self, kind: str, job: Object) -> list[int]:
+        there = {obj["metadata"]["name"] for obj in self.rest.list(kind, self.namespace)}
+        return [index for index in range(workers(job)) if pod_name(job["metadata"]["name"], index) not in there]
 
     def run(self, job: str, *, node: str = "node-0") -> None:
         """All pods bound to ``node``, Running and Ready; the job Running."""
@@ -73,10 +80,13 @@ class ClusterActor:
         self._finish(job, "Succeeded", f"PyTorchJob {self.namespace}/{job} successfully completed.", succeeded=done)
 
     def fail(self, job: str, index: int, exit_code: int, message: str = "", reason: str = "Error") -> None:
-        """Worker ``index`` Failed with a final code, the job Failed; the other pods stay as they are."""
+        """Worker ``index`` Failed with a final code, the job Failed; the other pods are not deleted yet.
+
+        Of a job that ends so the operator writes no ``completionTime``.
+        """
         self.fail_pod(job, index, exit_code, message, reason)
-        text = f"PyTorchJob {job} is failed because 1 Worker replica(s) failed."
-        self._finish(job, "Failed", text, failed=1, event_type="Warning")
+        text = f'job "{job}" is failing because "Worker" replica(s) failed.'
+        self._finish(job, "Failed", text, failed=1, event_type="Warning", completed=False)
 
     def fail_pod(self, job: str, index: int, exit_code: int, message: str = "", reason: str = "Error") -> None:
         """Worker ``index`` Failed; the operator has not looked yet."""
@@ -94,8 +104,10 @@ class ClusterActor:
         """What the operator does after a retryable code: condition Restarting, the pod deleted and made again."""
         obj = self.job(job)
         text = f"PyTorchJob {job} is restarting because 1 Worker replica(s) failed."
-        self.event(obj, "ExitedWithCode", f"Pod: {self.namespace}.{pod_name(job, index)} exited with code {exit_code}")
+        exited = f"Pod: {self.namespace}.{pod_name(job, index)} exited with code {exit_code}"
+        self.event(obj, "ExitedWithCode", exited, "Normal")
         self.condition(job, "Restarting", text)
+        self.event(obj, "PyTorchJobRestarting", text)
         self.remove(self.pods(job)[index])
         self.rest.create(pod_of(obj, index))
 
@@ -110,12 +122,12 @@ class ClusterActor:
         self.condition(job, "Suspended", text)
 
     def resume(self, job: str) -> None:
-        """What the operator does once ``spec.suspend`` is false again: Suspended becomes false, pods are made."""
+        """What the operator does once ``spec.suspend`` is false again: pods are made, Suspended becomes false."""
         assert self.job(job)["spec"]["runPolicy"].get("suspend") is not True, "the job is still suspended"
         text = f"PyTorchJob {job} is resumed."
-        self.condition(job, "Suspended", text, status="False", reason="PyTorchJobResumed", startTime=now())
         for index in range(workers(self.job(job))):
             self.rest.create(pod_of(self.job(job), index))
+        self.condition(job, "Suspended", text, status="False", reason="PyTorchJobResumed", startTime=now())
 
     # --- scheduler and kubelet -------------------------------------------------------------------------------------
 
@@ -125,6 +137,7 @@ class ClusterActor:
         for pod in self.pods(job):
             self.rest.patch_status("Pod", pod["metadata"]["name"], self.namespace, {"conditions": [condition]})
             self.event(pod, "FailedScheduling", message)
+            self._abnormal(job, pod, "Unschedulable", f"condition message: {message}")
 
     def waiting(self, job: str, index: int, reason: str, message: str = "", *, node: str = "node-0") -> None:
         """Worker ``index`` is bound to a node and its container waits, for its image for one."""
@@ -132,6 +145,7 @@ class ClusterActor:
         self._bind(pod, node)
         self._pod_status(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
         self.event(pod, "Failed", message)
+        self._abnormal(job, pod, reason, f"container pytorch waiting message: {message}")
 
     def restart_in_place(self, job: str, index: int, exit_code: int, message: str = "") -> None:
         """The container ended and runs again in the same pod."""
@@ -201,13 +215,19 @@ class ClusterActor:
         }
         self.rest.create(event)
 
+    def _abnormal(self, job: str, pod: Object, reason: str, words: str) -> None:
+        """The operator repeats on the job what its pods wait for."""
+        self.event(self.job(job), reason, f"Error pod {pod['metadata']['name']} {words}")
+
     def _running(self, job: str) -> None:
         status = {"Worker": {"active": len(self.pods(job))}}
         message = f"PyTorchJob {self.namespace}/{job} is running."
         self.condition(job, "Running", message, replicaStatuses=status)
 
-    def _finish(self, job: str, kind: str, message: str, *, event_type: str = "Normal", **counts: int) -> None:
-        end: dict[str, Any] = {"completionTime": now()}
+    def _finish(
+        self, job: str, kind: str, message: str, *, event_type: str = "Normal", completed: bool = True, **counts: int
+    ) -> None:
+        end: dict[str, Any] = {"completionTime": now()} if completed else {}
         if counts:
             end["replicaStatuses"] = {"Worker": {"active": 0, **counts}}
         self.condition(job, kind, message, **end)

@@ -116,15 +116,30 @@ def test_an_image_that_cannot_be_pulled_says_so(jobs: Jobs, actor: ClusterActor)
     actor.node("node-0", gpus=0)
     actor.accept("digits")
     actor.waiting("digits", 0, "ErrImagePull", "registry.example: not found")
-    assert jobs.get().reason == "ErrImagePull: registry.example: not found"
+    status = jobs.get()
+    assert status.reason == "ErrImagePull: registry.example: not found"
+    assert "check `image`" in status.advice
 
 
-def test_pods_that_the_namespace_refuses_say_what_it_refuses(jobs: Jobs, actor: ClusterActor) -> None:
-    jobs.submit(pods=1)
-    actor.rest.patch("ResourceQuota", "training", actor.namespace, {"spec": {"hard": {"pods": "0"}}})
-    eventually(lambda: quota(actor)["status"]["hard"]["pods"] == "0")
-    actor.accept("digits")
-    assert "exceeded quota: training" in jobs.get().reason
+@pytest.mark.parametrize(("allowed", "missing"), [(0, 2), (1, 1)])
+def test_pods_that_the_namespace_refuses_say_what_it_refuses_until_they_are_made(
+    jobs: Jobs, actor: ClusterActor, allowed: int, missing: int
+) -> None:
+    jobs.submit(pods=2)
+    allow_pods(actor, allowed)
+    assert len(actor.accept("digits")) == allowed
+    status = jobs.get()
+    assert status.reason.startswith(f"{missing} of 2 pods are missing: FailedCreatePod: Error creating: pods")
+    assert "exceeded quota: training" in status.reason
+    assert "`launcher resume digits` make it try at once" in status.advice
+    allow_pods(actor, 2)
+    assert len(actor.accept("digits")) == missing
+    assert (jobs.get().reason, jobs.get().advice) == ("starting", "")
+
+
+def allow_pods(actor: ClusterActor, count: int) -> None:
+    actor.rest.patch("ResourceQuota", "training", actor.namespace, {"spec": {"hard": {"pods": str(count)}}})
+    eventually(lambda: quota(actor)["status"]["hard"]["pods"] == str(count))
 
 
 def quota(actor: ClusterActor) -> Object:
@@ -147,12 +162,24 @@ def test_progress_comes_from_the_log_of_the_first_pod(
     assert jobs.get().progress == Progress(**PROGRESS, eta_seconds=None)
 
 
+def test_ranks_that_started_again_inside_their_pod_count_as_an_attempt(
+    jobs: Jobs, actor: ClusterActor, fake_kubelet: FakeKubelet
+) -> None:
+    bring_to(actor, jobs, "running")
+    line = f"@progress {json.dumps({**PROGRESS, 'attempt': 3})}\n"
+    fake_kubelet.write(actor.namespace, "digits-worker-0", line)
+    assert jobs.get().attempt == 3
+
+
 def test_a_job_that_nobody_takes_up_says_that_the_operator_may_be_missing(jobs: Jobs, actor: ClusterActor) -> None:
     jobs.submit()
     job = Job(actor.job("digits"))
     soon, later = (datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (1, 60))
-    assert judge(Facts(job=job, pods=(), now=soon)).reason == "starting"
-    assert "training operator" in judge(Facts(job=job, pods=(), now=later)).reason
+    assert judge(Facts(job=job, pods=(), events=(), now=soon)).reason == "starting"
+    verdict = judge(Facts(job=job, pods=(), events=(), now=later))
+    assert "training operator" in verdict.reason
+    assert "ask an administrator" in verdict.advice
+    assert judge(Facts(job=job, pods=(), events=None, now=later)).reason == "no pod yet"
 
 
 def test_list_shows_the_launchers_jobs_newest_first(jobs: Jobs, actor: ClusterActor) -> None:

@@ -44,9 +44,24 @@ def test_accepting_a_job_makes_a_pod_and_a_service_per_worker(admin: Rest, actor
 def test_a_pod_that_the_quota_refuses_becomes_an_event_of_the_job(admin: Rest, actor: ClusterActor) -> None:
     admin.create(reference_job("big", actor.namespace, workers=3, gpus=8))
     assert actor.accept("big") == ["big-worker-0", "big-worker-1"]
-    ((kind, reason, message),) = events(admin, actor.namespace)
+    *made, (kind, reason, message) = events(admin, actor.namespace)
+    assert [reason for _, reason, _ in made] == ["SuccessfulCreatePod", "SuccessfulCreatePod"]
     assert (kind, reason) == ("PyTorchJob", "FailedCreatePod")
     assert "exceeded quota: training" in message
+
+
+def test_where_a_pod_is_refused_there_is_neither_a_service_nor_a_status_until_a_later_try(
+    admin: Rest, actor: ClusterActor
+) -> None:
+    admin.create(reference_job("big", actor.namespace, workers=3, gpus=8))
+    assert actor.accept("big") == ["big-worker-0", "big-worker-1"]
+    assert "status" not in actor.job("big")
+    assert admin.list("Service", actor.namespace) == []
+    admin.patch("ResourceQuota", "training", actor.namespace, {"spec": {"hard": {"requests.nvidia.com/gpu": "24"}}})
+    while not actor.accept("big"):
+        time.sleep(0.05)
+    assert len(actor.pods("big")) == len(admin.list("Service", actor.namespace)) == 3
+    assert conditions(actor.job("big")) == [("Created", "True")]
 
 
 def test_a_job_runs_and_succeeds(actor: ClusterActor, job: str) -> None:
@@ -121,7 +136,9 @@ def test_pending_pods_say_why(admin: Rest, actor: ClusterActor, job: str) -> Non
     assert actor.pods(job)[0]["status"]["conditions"][0]["reason"] == "Unschedulable"
     actor.waiting(job, 1, "ImagePullBackOff", "Back-off pulling image")
     assert state(actor.pods(job)[1])["waiting"]["reason"] == "ImagePullBackOff"
-    assert {reason for _, reason, _ in events(admin, actor.namespace)} == {"FailedScheduling", "Failed"}
+    told = {(kind, reason) for kind, reason, _ in events(admin, actor.namespace)}
+    assert {one for one in told if one[0] == "Pod"} == {("Pod", "FailedScheduling"), ("Pod", "Failed")}
+    assert told >= {("PyTorchJob", "Unschedulable"), ("PyTorchJob", "ImagePullBackOff")}
 
 
 def test_deleting_a_job_in_the_foreground_leaves_nothing(admin: Rest, actor: ClusterActor, job: str) -> None:

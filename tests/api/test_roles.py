@@ -52,6 +52,7 @@ RESOURCES = (
 
 SUBMITTER: dict[str, tuple[str, ...]] = {
     "kubeflow.org/pytorchjobs": ("create", "get", "list", "watch", "patch", "delete"),
+    "kubeflow.org/pytorchjobs/scale": ("get", "patch"),
     "/pods": READ,
     "/events": READ,
     "/resourcequotas": READ,

@@ -14,7 +14,7 @@ def variables(values: dict[str, Any]) -> set[str]:
     """Names of torchrun's variables that the chart sets."""
     job = render(model_of(values), name=NAME, namespace=NAMESPACE)[-1]
     [container] = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
-    return {entry["name"] for entry in container["env"] if entry["name"].startswith("PET_")}
+    return {entry["name"] for entry in container["env"] if entry["name"] in STATIC}
 
 
 @pytest.mark.parametrize(

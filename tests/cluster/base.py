@@ -39,9 +39,15 @@ class Kubectl:
 
     def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """One command, whatever it ends with."""
+        return subprocess.run(self._command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that goes on, such as a watch."""
+        return subprocess.Popen(self._command(*arguments), stdout=subprocess.PIPE, text=True)
+
+    def _command(self, *arguments: str) -> list[str]:
         place = (f"--namespace={self.namespace}",) if self.namespace else ()
-        command = [str(tool("kubectl")), f"--kubeconfig={self.kubeconfig}", *place, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
+        return [str(tool("kubectl")), f"--kubeconfig={self.kubeconfig}", *place, *arguments]
 
     def json(self, *arguments: str) -> dict[str, Any]:
         """The parsed output of ``get`` and its like."""

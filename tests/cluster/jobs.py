@@ -30,7 +30,7 @@ class Jobs:
         done = subprocess.run(
             _program(*arguments), env=self._environment(), capture_output=True, text=True, timeout=timeout
         )
-        assert "Traceback" not in done.stderr, done.stderr
+        assert "\nTraceback" not in f"\n{done.stderr}", done.stderr  # a rank's own is indented
         return done
 
     def start_launcher(self, *arguments: str) -> subprocess.Popen[str]:

@@ -44,6 +44,11 @@ class Team:
         """The submitter's."""
         return self.folder / "submitter.kubeconfig"
 
+    def create_claim(self, name: str) -> None:
+        """Another claim, as those of k8s/namespace."""
+        claim = next(obj for obj in load_set_up().namespace(self.namespace) if obj["kind"] == "PersistentVolumeClaim")
+        self.admin.apply(_with_volumes(self, [{**claim, "metadata": {**claim["metadata"], "name": name}}]))
+
     def delete(self) -> None:
         """Remove the namespace and its volumes; the rest goes in the background."""
         self.admin.run("delete", "namespace", self.namespace, "--wait=false")
@@ -58,13 +63,7 @@ def install_roles(cluster: Cluster) -> None:
 def create_team(cluster: Cluster, namespace: str, folder: Path) -> Team:
     """A fresh namespace with everything of k8s/namespace in it."""
     team = Team(namespace, cluster, folder)
-    objects = load_set_up().namespace(namespace)
-    if cluster.shared_folder:
-        objects = [_bound(obj) if obj["kind"] == "PersistentVolumeClaim" else obj for obj in objects]
-        objects += _volumes(
-            team, [obj["metadata"]["name"] for obj in objects if obj["kind"] == "PersistentVolumeClaim"]
-        )
-    team.admin.apply(objects)
+    team.admin.apply(_with_volumes(team, load_set_up().namespace(namespace)))
     team.admin.apply(_members(namespace))
     token = team.admin("create", "token", "submitter", "--duration=3h").strip()
     view = team.admin.json("config", "view", "--raw", "--minify")["clusters"][0]["cluster"]
@@ -94,6 +93,15 @@ def _members(namespace: str) -> list[dict[str, Any]]:
                 }
             )
     return objects
+
+
+def _with_volumes(team: Team, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The objects, and what is behind the claims among them where the cluster provisions nothing."""
+    if not team.cluster.shared_folder:
+        return objects
+    claims = [obj["metadata"]["name"] for obj in objects if obj["kind"] == "PersistentVolumeClaim"]
+    bound = [_bound(obj) if obj["kind"] == "PersistentVolumeClaim" else obj for obj in objects]
+    return bound + _volumes(team, claims)
 
 
 def _bound(claim: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_json_keys_are_stable(capsys: pytest.CaptureFixture[str]) -> None:
         "reason": "",
         "results": "/results/local/digits",
         "progress": None,
+        "advice": "",
         "failure": {"cause": "data", "rank": 1, "exception": None, "lines": ["a"]},
     }
 

@@ -181,6 +181,7 @@ class _Assembly:
             return None
         return RunWriter(
             self._task.folder,
+            attempt=self._task.attempt,
             metrics_bytes=state.progress.metrics_bytes,
             step=state.progress.step,
             progress_seconds=self._config.logging.progress_seconds,

@@ -1,17 +1,33 @@
 """Attempts: numbered, created exclusively, so that of two supervisors of one job the newer one wins."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from trainer.config.contract import ATTEMPTS_DIR
-from trainer.exits import InfrastructureError
+from trainer.exits import Exit, InfrastructureError, is_final
 from trainer.output.storage import create_json, make_directory, write_json
 
 
 def newest_attempt(folder: Path) -> int:
     """The highest attempt number in the results ``folder``; 0 when there is none."""
     return max((int(path.stem) for path in (folder / ATTEMPTS_DIR).glob("[0-9]*.json")), default=0)
+
+
+def lost_without_progress(folder: Path, checkpoint: str | None) -> int:
+    """Attempts in a row, the newest last, that failed or vanished and left ``checkpoint`` the newest.
+
+    A preemption is nobody's fault and does not count; a final end closes the account.
+    """
+    lost = 0
+    for path in sorted((folder / ATTEMPTS_DIR).glob("[0-9]*.json"), reverse=True):
+        record = json.loads(path.read_text())
+        code = record["end"] and record["end"]["code"]
+        if record["resumed_from"] != checkpoint or (code is not None and is_final(code)):
+            break
+        lost += code != Exit.PREEMPTED
+    return lost
 
 
 def now() -> str:

@@ -25,7 +25,9 @@ class RunWriter:
     byte-equal after any number of restarts. Everything timed goes to timing.jsonl.
     """
 
-    def __init__(self, folder: Path, *, metrics_bytes: int, step: int, progress_seconds: float, stdout: int) -> None:
+    def __init__(
+        self, folder: Path, *, attempt: int, metrics_bytes: int, step: int, progress_seconds: float, stdout: int
+    ) -> None:
         self._metrics_path = folder / METRICS_FILE
         with storage_errors(self._metrics_path):
             self._metrics = self._metrics_path.open("ab")
@@ -33,6 +35,7 @@ class RunWriter:
             self._metrics.truncate(min(metrics_bytes, self._metrics.tell()))
             self._timing = (folder / TIMING_FILE).open("a", encoding="utf-8")
         self._tensorboard = _tensorboard(folder / TENSORBOARD_DIR, purge_step=step + 1)
+        self._attempt = attempt
         self._progress_seconds = progress_seconds
         self._stdout = stdout
         self._last_progress = -math.inf
@@ -87,6 +90,7 @@ class RunWriter:
             return
         self._last_progress = time.monotonic()
         line = {
+            "attempt": self._attempt,
             "step": step,
             "steps": steps,
             "epoch": epoch,

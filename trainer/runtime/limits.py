@@ -16,6 +16,11 @@ class Bound:
         self._restarts = restarts
         self.used = 0
 
+    def resume(self, lost: int) -> bool:
+        """Take over the count of a predecessor; whether the start that follows is still allowed."""
+        self.used = lost
+        return lost <= self._restarts.max_without_progress
+
     def allow(self, *, progressed: bool) -> bool:
         """Whether one more restart is allowed after an attempt that did or did not save something new."""
         if progressed:

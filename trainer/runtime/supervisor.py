@@ -9,22 +9,22 @@ import logging
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from trainer.config import RunFile
 from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
-from trainer.exits import Exit, is_final, meaning
-from trainer.output.attempts import Attempt, newest_attempt
+from trainer.exits import Exit
+from trainer.output.attempts import Attempt, lost_without_progress, newest_attempt
 from trainer.output.checkpoint import Checkpointer
 from trainer.output.results import is_complete
 from trainer.output.storage import make_directory
 from trainer.output.termination import write_termination_message
+from trainer.runtime.end import End
 from trainer.runtime.group import RankGroup
 from trainer.runtime.limits import Bound, Deadline, process_start_time
 from trainer.runtime.many_nodes import ManyNodes
-from trainer.runtime.ranks import Rank
+from trainer.runtime.memory import MemoryUse
 from trainer.runtime.rendezvous import Generation, OneNode, Place, Rendezvous, Request
 from trainer.runtime.signals import SignalInbox
 
@@ -34,44 +34,6 @@ LEAVE_SECONDS = 50.0
 PEERS_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class End:
-    """Why an attempt ended, as it is recorded and told to other nodes."""
-
-    code: int
-    cause: str
-    rank: int | None = None
-    exception: str | None = None
-    lines: tuple[str, ...] = ()
-
-    @classmethod
-    def of_rank(cls, rank: Rank) -> "End":
-        """The end of a failed rank, in its own words where it had any."""
-        code = rank.exit_code or Exit.USER_EXCEPTION
-        words = rank.error
-        return cls(
-            code,
-            words.get("message") or meaning(code),
-            rank.rank,
-            words.get("exception"),
-            tuple(words.get("lines", ())),
-        )
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "End":
-        """What ``to_json`` gave."""
-        return cls(**{**value, "lines": tuple(value["lines"])})
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether another attempt may help."""
-        return not is_final(self.code)
 
 
 class Supervisor:
@@ -89,6 +51,8 @@ class Supervisor:
         if place.max_nodes > 1:
             self._rendezvous = ManyNodes(place, inbox, is_done=lambda: is_complete(run, folder))
         self._attempt: Attempt | None = None  # node 0's record of the newest attempt
+        self._memory = MemoryUse()  # when the newest attempt began
+        self._was_out_of_memory = False  # node 0: how the attempt before ended
 
     def supervise(self) -> int:
         """Start the ranks, again where that may help; the exit code of the last attempt."""
@@ -98,6 +62,8 @@ class Supervisor:
 
     def _run_attempts(self) -> tuple[int | None, End]:
         number = None
+        if end := self._given_up_before():
+            return newest_attempt(self._folder), end
         while True:
             before = self._newest_step()
             generation = self._rendezvous.join(self._begin_attempt, self._asked_to_leave)
@@ -111,6 +77,23 @@ class Supervisor:
             if self._place.is_first and end.code != Exit.PREEMPTED:
                 self._inbox.sleep(self._restarts.backoff(), unless=signal.SIGTERM)
 
+    def _given_up_before(self) -> End | None:
+        """Node 0 of a pod: take over the count of restarts from supervisors that were killed with their containers."""
+        if not self._place.is_first or self._run.namespace == LOCAL_NAMESPACE:
+            return None
+        lost = lost_without_progress(self._folder, self._checkpoint_name())
+        if self._restarts.resume(lost):
+            self._inbox.sleep(self._restarts.backoff() if lost else 0.0, unless=signal.SIGTERM)
+            return None
+        cause = (
+            f"{lost} starts in a row ended without a new checkpoint, the last ones without a trace: killed for memory "
+            "(resources.memory), or lost with their nodes"
+        )
+        self._begin_attempt((self._place.node,))
+        end = End(Exit.ATTEMPTS_EXHAUSTED, cause)
+        self._close_attempt(end)
+        return end
+
     def _is_over(self, number: int, end: End) -> bool:
         if not end.may_go_on or self._asked_to_leave():
             return True
@@ -121,9 +104,12 @@ class Supervisor:
     def _newest_step(self) -> int | None:
         return max(self._checkpointer.steps(), default=None)
 
+    def _checkpoint_name(self) -> str | None:
+        step = self._newest_step()
+        return None if step is None else f"step-{step:08d}"
+
     def _begin_attempt(self, nodes: tuple[int, ...]) -> int:
         """Node 0: record the attempt that begins now on ``nodes``."""
-        step = self._newest_step()
         places = [(node, local_rank) for node in nodes for local_rank in range(self._place.ranks_per_node)]
         earlier = self._attempt
         self._attempt = Attempt(
@@ -137,7 +123,7 @@ class Supervisor:
                     str(rank): {"node": node, "local_rank": local_rank}
                     for rank, (node, local_rank) in enumerate(places)
                 },
-                "resumed_from": None if step is None else f"step-{step:08d}",
+                "resumed_from": self._checkpoint_name(),
                 "restart_of": earlier.number if earlier else None,
             },
         )
@@ -167,6 +153,7 @@ class Supervisor:
             listener = generation.listener
             run_rank(RankTask(self._run, self._folder, generation.attempt, listener, progress_fd, leave))
 
+        self._memory = MemoryUse.now()
         in_pod = self._run.namespace != LOCAL_NAMESPACE
         group = RankGroup(generation, node=self._place.node, logs=logs, echo=in_pod, inbox=self._inbox, main=rank_main)
         if generation.listener:
@@ -181,7 +168,7 @@ class Supervisor:
         while group.running():
             group.reap()
             if failed := group.failed():
-                return End.of_rank(group.stop_after_failure(failed))
+                return End.of_rank(group.stop_after_failure(failed), memory=self._memory)
             if not group.running():
                 break
             if leave_by is None and self._asked_to_leave():
@@ -242,7 +229,11 @@ class Supervisor:
         return signal.SIGTERM in self._inbox.received or signal.SIGINT in self._inbox.received
 
     def _beyond_retry(self, end: End, attempt: int, *, progressed: bool) -> End:
-        """Make a retryable end final once restarts are used up."""
+        """Make a retryable end final once restarts are used up, or where another would end the same way."""
+        again, self._was_out_of_memory = end.out_of_memory and self._was_out_of_memory, end.out_of_memory
+        if again:
+            cause = f"{end.cause}, twice in a row: raise resources.memory, or lower train.batch_size"
+            return replace(end, code=Exit.ATTEMPTS_EXHAUSTED, cause=cause)
         if self._restarts.allow(progressed=progressed):
             return end
         used = self._restarts.used

@@ -9,7 +9,7 @@ restartPolicyRules:
   - action: Restart
     exitCodes:
       operator: In
-      values: [134, 138, 139, 143]
+      values: [134, 137, 138, 139, 143]
 {{- end }}
 {{- if .Values.runFile }}
 command: [python, -P, -m, trainer]
@@ -36,6 +36,15 @@ env:
   {{- end }}
   - name: RESULTS_DIR
     value: {{ include "pytorchjob.resultsFolder" . | toJson }}
+  {{- if not .Values.runFile }}
+  # torchrun writes what each rank says to the volume too, and tags it in the pod's log as the trainer does.
+  - name: PET_LOG_DIR
+    value: {{ printf "%s/logs" (include "pytorchjob.resultsFolder" .) | toJson }}
+  - name: PET_TEE
+    value: "3"
+  - name: TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE
+    value: "[rank ${rank}] "
+  {{- end }}
   {{- range $name, $value := .Values.env }}
   {{- if not (kindIs "invalid" $value) }}
   - name: {{ quote $name }}

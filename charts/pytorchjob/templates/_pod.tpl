@@ -3,6 +3,11 @@
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ toJson .Values.terminationGracePeriodSeconds }}
+{{- with .Values.activeDeadlineSeconds }}
+# The operator looks at a job's deadline only when something happens to the job. So that something does, the kubelet ends
+# each pod: a little later, since the pod may have started before the operator's clock.
+activeDeadlineSeconds: {{ add (int64 .) 30 }}
+{{- end }}
 {{- with .Values.serviceAccountName }}
 serviceAccountName: {{ quote . }}
 {{- end }}

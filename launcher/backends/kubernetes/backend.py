@@ -28,6 +28,8 @@ from launcher.job.placement import Placement
 from launcher.job.spec import JobSpec
 
 POLL_SECONDS = 1.0
+# How often to look at a job that shows no progress: its own watch tells nothing of pods and of events.
+WAITING_SECONDS = 5.0
 # What the operator and the garbage collector may take on top of the pods' own grace period.
 CLUSTER_SECONDS = 30.0
 # The first minor version of Kubernetes 1 whose kubelets restart a container in place by its exit code.
@@ -96,6 +98,7 @@ class KubernetesBackend:
         """
         self._view.job(name)
         watcher = Watcher(self._api, JOB, self._api.namespace, fields=f"metadata.name={name}", pace=self._pace)
+        usual = watcher.window
         job: Job | None = None
         seen: JobStatus | None = None
         for change in watcher.changes():
@@ -103,7 +106,10 @@ class KubernetesBackend:
                 raise JobNotFound(f"job {name} was deleted while it was watched; its results stay on its claim")
             job = Job(change.obj) if change is not None else job
             status = self._status_or_none(job)
-            if status is None or status == seen:
+            if status is None:
+                continue
+            watcher.window = usual if status.progress and not status.advice else min(usual, WAITING_SECONDS)
+            if status == seen:
                 continue
             yield status
             if status.state.is_over:
@@ -165,7 +171,10 @@ class KubernetesBackend:
                 f"job {name} belongs to queue {job.queue}, which would start it again\n"
                 f"delete it with `launcher delete {name}` (results stay), and submit its file again to go on"
             )
-        self._api.patch(JOB, name, job.namespace, {**mark, "spec": {"runPolicy": {"suspend": True}}})
+        spec: dict[str, Any] = {"runPolicy": {"suspend": True}}
+        if job.stated_nodes < 1:  # `kubectl scale` may set 0, and the operator's webhook then refuses every change
+            spec["pytorchReplicaSpecs"] = {"Worker": {"replicas": job.least_nodes}}
+        self._api.patch(JOB, name, job.namespace, {**mark, "spec": spec})
         give_up = time.monotonic() + grace_seconds + CLUSTER_SECONDS
         while not (status := self.get(name)).state.is_over and time.monotonic() < give_up:
             time.sleep(POLL_SECONDS)

@@ -202,13 +202,12 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 QUOTA_HINT = "ask for less, end other jobs of the namespace (`launcher list`), or ask an administrator for more quota"
+SECURITY_HINT = (
+    "the namespace's Pod Security level refuses this pod: remove what the message names, or use another namespace"
+)
 _KNOWN_TEXTS: tuple[tuple[str, str, LauncherExit | None], ...] = (
     ("exceeded quota", QUOTA_HINT, LauncherExit.DOES_NOT_FIT),
-    (
-        "violates PodSecurity",
-        "the namespace's Pod Security level refuses this pod: remove what the message names, or use another namespace",
-        None,
-    ),
+    ("violates PodSecurity", SECURITY_HINT, None),
     (
         "failed calling webhook",
         "the webhook's own service does not answer: is the operator that it belongs to running?",

@@ -37,11 +37,13 @@ class End:
     """Final metrics of a run that is done."""
     is_final: bool = True
     """Whether the container stayed ended."""
+    lost_peer: bool = False
+    """Whether its exception says that another rank went away."""
 
     @property
     def is_consequence(self) -> bool:
         """Whether another end is to blame."""
-        return self.code in _CONSEQUENCES
+        return self.lost_peer or self.code in _CONSEQUENCES
 
 
 def index_of(pod: Object) -> int:
@@ -128,8 +130,12 @@ def newest_warning(events: Iterable[Object]) -> str:
     warnings = [event for event in events if event.get("type") == "Warning"]
     if not warnings:
         return ""
-    newest = max(warnings, key=event_time)
-    return _joined(str(newest.get("reason") or ""), str(newest.get("message") or ""))
+    return in_words(max(warnings, key=event_time))
+
+
+def in_words(event: Object) -> str:
+    """Reason and text of an event."""
+    return _joined(str(event.get("reason") or ""), str(event.get("message") or ""))
 
 
 def event_time(event: Object) -> datetime:
@@ -175,7 +181,7 @@ def _end(pod: Object, terminated: Object, *, is_final: bool) -> End:
     code = int(terminated.get("exitCode") or 0)
     words = _read(str(terminated.get("message") or ""))
     cause, rank, lines, attempt = (words.get(key) for key in ("cause", "rank", "lines", "attempt"))
-    if terminated.get("reason") == "OOMKilled":
+    if terminated.get("reason") == "OOMKilled" and not cause:  # a supervisor that lived to write knows more
         cause = _out_of_memory(pod)
     elif terminated.get("reason") not in (None, "", "Error", "Completed") and not cause:
         cause = _joined(str(terminated["reason"]), "" if lines else str(terminated.get("message") or ""))

@@ -84,10 +84,27 @@ class Job:
         return found
 
     @property
+    def runs_a_script(self) -> bool:
+        """Whether it runs a script of the user's under torchrun, not the trainer."""
+        return RUN not in (self.template.get("metadata", {}).get("annotations") or {})
+
+    @property
     def nodes(self) -> int:
         """How many pods it has."""
         replicas = (self.obj.get("spec", {}).get("pytorchReplicaSpecs") or {}).values()
         return sum(int(one.get("replicas") or 1) for one in replicas) or 1
+
+    @property
+    def stated_nodes(self) -> int:
+        """The same as it is written: `kubectl scale` may have set 0, which the operator takes for no change."""
+        replicas = (self.obj.get("spec", {}).get("pytorchReplicaSpecs") or {}).values()
+        return sum(1 if one.get("replicas") is None else int(one["replicas"]) for one in replicas)
+
+    @property
+    def least_nodes(self) -> int:
+        """Pods that it needs at least: fewer than it has in an elastic job only."""
+        elastic = self.obj.get("spec", {}).get("elasticPolicy") or {}
+        return int(elastic.get("minReplicas") or self.nodes)
 
     @property
     def ranks_per_node(self) -> int:

@@ -1,31 +1,29 @@
 """A job's state, decided from what the API shows of it now; nothing is remembered that could go stale."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from launcher.backends.base import Failure, State
+from launcher.backends.kubernetes.advice import advice
 from launcher.backends.kubernetes.kinds import Object
+from launcher.backends.kubernetes.pending import STARTING, refused, waiting, why_pending
 from launcher.backends.kubernetes.pods import (
     End,
     ends,
-    event_time,
     hangs,
     in_order,
     is_active,
     moment,
-    newest_warning,
-    phase_of,
     root_cause,
-    waits,
     what_happened,
 )
 from launcher.backends.kubernetes.record import Job
+from launcher.backends.kubernetes.torchrun import explain
 from trainer.exits import Exit
 
 # The operator's conditions in the order of their weight: the newest of the list is not always the one that holds.
 ORDER = ("Failed", "Succeeded", "Suspended", "Restarting", "Running", "Created")
-UNNOTICED = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,10 @@ class Facts:
     job: Job
     pods: tuple[Object, ...] | None
     """None where they may not be read."""
-    events: tuple[Object, ...] = ()
-    """Of the job, and of pods that wait."""
+    events: tuple[Object, ...] | None = None
+    """Of the job, and of pods that wait; None where they were not read."""
+    logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Pod -> the end of its log, of failed pods that ran a script of the user's."""
     now: datetime
 
 
@@ -46,6 +46,8 @@ class Verdict:
 
     state: State
     reason: str = ""
+    advice: str = ""
+    """What to do about it."""
     exit_code: int | None = None
     ended: datetime | None = None
     failure: Failure | None = None
@@ -62,14 +64,17 @@ def judge(facts: Facts) -> Verdict:
     if job.suspend:
         return _suspended(facts)
     if kind in ("Running", "Restarting"):
-        return Verdict(state=State.RUNNING, reason=_going_away(job) or _trouble(facts, kind))
-    return Verdict(state=State.PENDING, reason=_going_away(job) or _why_pending(facts, kind))
+        return _running(facts, kind)
+    if job.is_being_deleted:
+        return Verdict(state=State.PENDING, reason=_going_away(job))
+    reason = why_pending(job, facts.pods, facts.events, facts.now)
+    return Verdict(state=State.PENDING, reason=reason, advice="" if reason == STARTING else advice(reason, job))
 
 
 def _failed(facts: Facts) -> Verdict:
     job = facts.job
     condition = job.condition("Failed") or {}
-    end = root_cause(ends(facts.pods or ()))
+    end = root_cause([explain(end, facts.logs.get(end.pod, ())) for end in ends(facts.pods or ())])
     if end is None:  # no pod is left to ask, or none may be asked
         said = " ".join(str(condition.get("message") or "").split())
         return Verdict(
@@ -119,41 +124,21 @@ def _going_away(job: Job) -> str:
     return "being deleted" if job.is_being_deleted else ""
 
 
-def _trouble(facts: Facts, kind: str) -> str:
+def _running(facts: Facts, kind: str) -> Verdict:
     """What is not well with a job that runs."""
-    pods = in_order(facts.pods or ())
-    for pod in pods:
-        if words := hangs(pod, facts.now):
-            return words
-    if kind == "Restarting":
-        end = root_cause(ends(pods))
-        return f"starting again: {why(end)}" if end else "starting again"
-    waiting = [pod for pod in pods if phase_of(pod) == "Pending"]
-    return _of_waiting(waiting, facts) if waiting else ""
-
-
-def _why_pending(facts: Facts, kind: str | None) -> str:
     job, pods = facts.job, in_order(facts.pods or ())
-    if kind is None:
-        created = moment(job.obj["metadata"].get("creationTimestamp"))
-        late = facts.now - created > UNNOTICED
-        return "the training operator has not noticed it: is it running?" if late else "starting"
-    if facts.pods is not None and len(pods) < job.nodes and (refused := newest_warning(_since_start(facts))):
-        return refused
-    waiting = [pod for pod in pods if phase_of(pod) == "Pending"]
-    return _of_waiting(waiting, facts) or "starting"
-
-
-def _since_start(facts: Facts) -> Iterable[Object]:
-    """The job's own events since it was started last; older ones have been overcome."""
-    started = moment(facts.job.status.get("startTime"))
-    events = [event for event in facts.events if event.get("involvedObject", {}).get("kind") == "PyTorchJob"]
-    return [event for event in events if event_time(event) >= started]
-
-
-def _of_waiting(waiting: list[Object], facts: Facts) -> str:
-    reasons = [words for pod in waiting if (words := waits(pod, facts.events))]
-    if not reasons:
-        return ""
-    count = f"{len(waiting)} of {facts.job.nodes} pods wait: " if facts.job.nodes > 1 else ""
-    return count + reasons[0]
+    known = [words for pod in pods if (words := hangs(pod, facts.now))]
+    if kind == "Restarting" and not known:
+        end = root_cause(ends(pods))
+        known.append(f"starting again: {why(end)}" if end else "starting again")
+    if words := _going_away(job) or next(iter(known), ""):
+        return Verdict(state=State.RUNNING, reason=words)
+    if job.stated_nodes < job.least_nodes:
+        least = job.least_nodes
+        words = f"scaled to {job.stated_nodes}, and needs {least} {'pod' if least == 1 else 'pods'}"
+        scale = f"`kubectl scale pytorchjob/{job.name} -n {job.namespace} --replicas={least}`"
+        return Verdict(
+            state=State.RUNNING, reason=words, advice=f"{scale}; to free its GPUs, `launcher suspend {job.name}`"
+        )
+    reason = refused(job, facts.pods, facts.events) or waiting(job, facts.pods, facts.events)
+    return Verdict(state=State.RUNNING, reason=reason, advice=advice(reason, job) if reason else "")

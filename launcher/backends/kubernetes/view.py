@@ -106,29 +106,48 @@ class View:
         return None if found is None else tuple(in_order(found))
 
     def _facts(self, job: Job, pods: tuple[Object, ...] | None) -> Facts:
-        events: list[Object] = []
-        waiting = [pod for pod in pods or () if phase_of(pod) == "Pending"]
-        is_short = pods is not None and len(pods) < job.nodes
-        if not job.condition("Failed") and not job.condition("Succeeded") and (waiting or is_short or pods is None):
-            events += self._events(job.namespace, f"involvedObject.kind=PyTorchJob,involvedObject.name={job.name}")
-            for pod in [pod for pod in waiting if not waits(pod)][:PODS_ASKED]:
-                events += self._events(job.namespace, f"involvedObject.kind=Pod,involvedObject.name={name_of(pod)}")
-        return Facts(job=job, pods=pods, events=tuple(events), now=datetime.now(UTC))
+        events = self._events_of(job, pods) if _is_waiting(job, pods) else ()
+        logs = self._logs_of_failed(job, pods or ())
+        return Facts(job=job, pods=pods, events=events, logs=logs, now=datetime.now(UTC))
 
-    def _events(self, namespace: str, fields: str) -> tuple[Object, ...]:
-        return self._if_allowed("events", lambda: self._api.list(EVENT, namespace, fields=fields).items) or ()
+    def _logs_of_failed(self, job: Job, pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
+        """What scripts wrote last: unlike the trainer's, their termination messages do not hold the exception."""
+        if not (job.runs_a_script and job.condition("Failed")):
+            return {}
+        failed = [end.pod for end in sorted(ends(pods), key=lambda end: end.when) if end.code]
+        return {
+            pod: tuple(line.decode(errors="replace") for line in self._tail(pod, job)) for pod in failed[:PODS_ASKED]
+        }
+
+    def _events_of(self, job: Job, pods: Iterable[Object] | None) -> tuple[Object, ...] | None:
+        silent = [pod for pod in pods or () if phase_of(pod) == "Pending" and not waits(pod)]
+        about = [("PyTorchJob", job.name), *(("Pod", name_of(pod)) for pod in silent[:PODS_ASKED])]
+        found: list[Object] = []
+        for kind, name in about:
+            events = self._events(job.namespace, f"involvedObject.kind={kind},involvedObject.name={name}")
+            if events is None:
+                return None
+            found += events
+        return tuple(found)
+
+    def _events(self, namespace: str, fields: str) -> tuple[Object, ...] | None:
+        return self._if_allowed("events", lambda: self._api.list(EVENT, namespace, fields=fields).items)
 
     def _progress(self, job: Job, pods: Iterable[Object]) -> Progress | None:
         """From the newest progress line of the first pod; a status does without where there is none to be had."""
         first = next((pod for pod in pods if phase_of(pod) != "Pending"), None)
         if first is None:
             return None
+        return newest_progress(self._tail(name_of(first), job))
+
+    def _tail(self, pod: str, job: Job) -> list[bytes]:
+        """The last lines of a pod's log; none where they cannot be had."""
         query = {"container": CONTAINER, "tailLines": str(TAIL_LINES)}
         try:
-            with self._api.pod_log(name_of(first), job.namespace, query, silence=LOG_SECONDS, once=True) as lines:
-                return newest_progress(list(lines))
+            with self._api.pod_log(pod, job.namespace, query, silence=LOG_SECONDS, once=True) as lines:
+                return list(lines)
         except (ApiError, Broken):
-            return None
+            return []
 
     def _if_allowed(self, what: str, read: Callable[[], T]) -> T | None:
         try:
@@ -152,6 +171,14 @@ def newest_progress(lines: list[bytes]) -> Progress | None:
     return None
 
 
+def _is_waiting(job: Job, pods: tuple[Object, ...] | None) -> bool:
+    """Whether events may tell why something of it does not run."""
+    if job.suspend or job.condition("Failed") or job.condition("Succeeded"):
+        return False
+    runs = job.condition("Running") or job.condition("Restarting")
+    return not runs or pods is None or len(pods) < job.nodes or any(phase_of(pod) == "Pending" for pod in pods)
+
+
 def _by_job(pods: Iterable[Object]) -> dict[tuple[str, str], list[Object]]:
     found: dict[tuple[str, str], list[Object]] = {}
     for pod in pods:
@@ -169,21 +196,24 @@ def _status(facts: Facts, progress: Progress | None) -> JobStatus:
         state=verdict.state,
         ranks=job.nodes * job.ranks_per_node,
         nodes=job.nodes,
-        attempt=_attempt(facts),
+        attempt=_attempt(facts, progress),
         submitted=moment(job.obj["metadata"].get("creationTimestamp")),
         ended=verdict.ended,
         exit_code=verdict.exit_code,
         reason=verdict.reason,
+        advice=verdict.advice,
         results=job.results,
         progress=progress,
         failure=verdict.failure,
     )
 
 
-def _attempt(facts: Facts) -> int:
+def _attempt(facts: Facts, progress: Progress | None) -> int:
     """The trainer's own count where a pod has told it, and otherwise submissions and restarts in place."""
     job, pods = facts.job, facts.pods or ()
     if not job.has_run and not any(trainer_status(pod).get("started") or not is_active(pod) for pod in pods):
         return job.submission - 1
     told = [end.attempt + (not end.is_final) for end in ends(pods) if end.attempt]
+    if progress and progress.attempt:
+        told.append(progress.attempt)  # ranks also start again inside their containers
     return max([job.submission + restarts(pods), *told])

@@ -65,6 +65,8 @@ class Watcher:
         self._fields = fields
         self._pace = pace or Pace()
         self._sleep = sleep
+        self.window = self._pace.window
+        """May be changed between two changes, to be given a turn more often."""
         self._known: dict[str, Object] = {}
         self._version = ""
         self._failures = 0
@@ -131,13 +133,13 @@ class Watcher:
 
     def _resume(self) -> Iterator[Change]:
         """One watch, until the server ends it."""
-        started, silent = time.monotonic(), True
+        started, window, silent = time.monotonic(), self.window, True
         with self._api.watch(
             self._kind,
             self._namespace,
             version=self._version,
             fields=self._fields,
-            window=self._pace.window,
+            window=window,
             silence=self._pace.silence,
         ) as lines:
             try:
@@ -146,7 +148,7 @@ class Watcher:
                     self._failures, self._quiet, silent = 0, 0, False
             except Broken as broken:
                 raise _Lost(str(broken)) from None
-        if silent and time.monotonic() - started < self._pace.window / 2:
+        if silent and time.monotonic() - started < window / 2:
             raise _Lost("the server ended it at once")
         self._failures = 0
         self._quiet += silent

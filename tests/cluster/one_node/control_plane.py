@@ -134,6 +134,9 @@ class ControlPlane:
             "root-ca-file": "ca.crt",
             "use-service-account-credentials": "true",
             "leader-elect": "false",
+            # Fresh namespaces wait for their claims, and a lost node's pods for it to be noticed.
+            "pvclaimbinder-sync-period": "1s",
+            "node-monitor-grace-period": "15s",
         }
         ready = ("get", "serviceaccount", "default")
         self._run("kube-controller-manager", settings, ready=lambda: self.kubectl.run(*ready).returncode == 0)

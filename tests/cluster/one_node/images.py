@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.one_node.node import PAUSE_IMAGE, REGISTRY
-from tests.image.build import build_image
+from tests.image.build import build_if_changed
 from tests.image.engine import Engine
 from tests.tools.build import tool
 
@@ -17,7 +17,7 @@ def push_all(engine: Engine, operator_image: str) -> None:
     """Build what is missing, and push it; layers that the registry has already are skipped."""
     push(engine, _program(engine, "pause", "/pause"), PAUSE_IMAGE.partition("/")[2])
     push(engine, _program(engine, "training-operator.v1", "/manager"), operator_image)
-    push(engine, build_image(engine), TRAINER_IMAGE)
+    push(engine, build_if_changed(engine), TRAINER_IMAGE)
 
 
 def push(engine: Engine, image: str, name: str) -> None:
