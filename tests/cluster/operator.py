@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from tests.api.control_plane import OPERATOR_MODULE
+from tests.api.manifests import K8S
 from tests.cluster.base import Kubectl
 from tests.tools.build import module_source
 
@@ -20,15 +21,17 @@ def image() -> str:
 
 
 def install(kubectl: Kubectl) -> None:
-    """``kubectl apply --server-side -k``, as k8s/README.md has it."""
+    """``kubectl apply --server-side -k k8s/operator``, with the manifests of the pinned module.
+
+    They are copied as that page's "Air-gapped" says: kustomize would fetch them from elsewhere.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        kubectl("apply", "--server-side", "-k", str(writable_overlay(Path(folder))))
-
-
-def writable_overlay(folder: Path) -> Path:
-    """The operator's kustomization, copied into ``folder``: the module's own files are read-only."""
-    _copy_tree(module_source(OPERATOR_MODULE) / "manifests", folder / "manifests")
-    return folder / _OVERLAY
+        upstream = Path(folder) / "upstream"
+        _copy_tree(module_source(OPERATOR_MODULE) / "manifests", upstream)
+        kustomization = yaml.safe_load((K8S / "operator" / "kustomization.yaml").read_text())
+        kustomization["resources"] = ["upstream/overlays/standalone"]
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        kubectl("apply", "--server-side", "-k", folder)
 
 
 def _copy_tree(source: Path, target: Path) -> None:
