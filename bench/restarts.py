@@ -29,6 +29,8 @@ from tests.cluster.team import create_team, install_roles  # noqa: E402
 from tests.trainer_runs import TINY  # noqa: E402
 
 LOST_SECONDS = 120.0
+PAUSE_SECONDS = 0.5
+STEADY_SECONDS = 10.0
 # The youngest child of the container's first process, supervisor or agent.
 RANK = "kill -KILL $(awk '{print $NF}' /proc/1/task/1/children)"
 TRAIN = {
@@ -132,16 +134,19 @@ def stand_still(candidate: Candidate, disturb: Callable[[Jobs], object]) -> floa
             return None
         time.sleep(0.05)
     disturb(candidate.jobs)
-    # A rank that was asked to leave still ends its step: what counts is the longest pause.
-    last, since, longest, begin = candidate.step(), time.monotonic(), 0.0, time.monotonic()
+    # A rank that was asked to leave still ends its step: what counts is the longest pause until all is steady again.
+    begin = moved = time.monotonic()
+    last, longest, steady_since = candidate.step(), 0.0, begin
     while time.monotonic() < begin + LOST_SECONDS:
-        if candidate.step() > last:
-            last, longest, since = candidate.step(), max(longest, time.monotonic() - since), time.monotonic()
-        elif time.monotonic() - since > longest:
-            longest = time.monotonic() - since
-        if longest > 1.0 and last >= before + 40 and time.monotonic() - begin > 15:
+        now, step = time.monotonic(), candidate.step()
+        if step > last:
+            last, moved = step, now
+        longest = max(longest, now - moved)
+        if now - moved > PAUSE_SECONDS:
+            steady_since = now
+        if now - steady_since > STEADY_SECONDS:
             return longest
-        time.sleep(0.05)
+        time.sleep(0.02)
     return None
 
 
