@@ -85,7 +85,7 @@ class Cluster(Protocol):
         """The same folder as the nodes see it."""
 
     def restart_api_server(self, *, away: float) -> None:
-        """End the API server, and start it again after ``away`` seconds."""
+        """Kill the API server, and start it again after ``away`` seconds."""
 
     def stop(self) -> None:
         """End everything that was started."""

@@ -20,6 +20,13 @@ def image() -> str:
     return f"{entry['name'].partition('/')[2]}:{entry['newTag']}"
 
 
+def install_types(kubectl: Kubectl) -> None:
+    """The job types alone: the quota controller, which looks for new types twice a minute, should find them there."""
+    with tempfile.TemporaryDirectory() as folder:
+        _copy_tree(module_source(OPERATOR_MODULE) / "manifests" / "base" / "crds", Path(folder))
+        kubectl("apply", "--server-side", "-k", folder)
+
+
 def install(kubectl: Kubectl) -> None:
     """``kubectl apply --server-side -k k8s/operator``, with the manifests of the pinned module.
 

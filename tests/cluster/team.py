@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ _ROLES = {
     "viewer": ("pytorchjob-cluster-viewer",),
 }
 _TRAINER_UID = 10001
+_QUOTA_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,16 @@ def create_team(cluster: Cluster, namespace: str, folder: Path) -> Team:
     content = kubeconfig(view["server"], authority, token, user="submitter", namespace=namespace)
     write_private(team.kubeconfig, yaml.safe_dump(content))
     team.admin("wait", "persistentvolumeclaim", "--all", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s")
+    _wait_for_quota(team)
     return team
+
+
+def _wait_for_quota(team: Team) -> None:
+    """Until it is counted: before that the server refuses every pod and job."""
+    end = time.monotonic() + _QUOTA_SECONDS
+    while not all("used" in quota.get("status", {}) for quota in team.admin.items("get", "resourcequotas")):
+        assert time.monotonic() < end, "the quota controller does not count"
+        time.sleep(0.1)
 
 
 def _members(namespace: str) -> list[dict[str, Any]]:

@@ -108,8 +108,11 @@ def test_an_elastic_job_takes_in_the_replacement_of_a_deleted_pod_and_says_when_
     assert [after[pod] == before[pod] for pod in ("elastic-worker-0", "elastic-worker-1")] == [True, False]
 
     jobs.team.submitter("scale", "pytorchjob/elastic", "--replicas=0")
-    assert jobs.status("elastic")["reason"] == "scaled to 0, and needs 1 pod"
-    suspended = jobs.launcher("suspend", "elastic")
-    assert suspended.returncode == 0, suspended.stderr
-    assert jobs.status("elastic")["state"] == "Suspended"
-    assert jobs.pods("elastic") == []
+    jobs.wait_until(lambda: jobs.condition("elastic") == "Succeeded", name="elastic")
+    status = jobs.status("elastic")
+    assert (status["state"], status["exit_code"]) == ("Failed", None)
+    assert status["reason"].startswith("scaled to 0")
+    again = jobs.launcher("submit", str(jobs.team.folder / "elastic.yaml"))
+    assert again.returncode == 0, again.stderr
+    wait_for_members(jobs, "elastic", [0, 1])
+    assert attempts(jobs.results_folder("elastic"))[-1]["resumed_from"], "it began anew"

@@ -34,3 +34,11 @@ def test_a_job_scaled_below_its_least_number_of_pods_says_so(replicas: int, reas
 def test_a_job_of_a_fixed_size_needs_the_pods_that_it_has(replicas: int | None) -> None:
     job = elastic_job(replicas)
     assert job.least_nodes == job.stated_nodes == job.nodes == (replicas or 1)
+
+
+def test_a_job_that_was_scaled_to_0_is_not_done_although_the_operator_calls_it_succeeded() -> None:
+    job = elastic_job(0, minReplicas=1)
+    job.status["conditions"] = [{"type": "Succeeded", "status": "True", "lastTransitionTime": "2026-11-24T23:44:22Z"}]
+    verdict = judge(Facts(job=job, pods=(), now=datetime.now(UTC)))
+    assert (verdict.state, verdict.exit_code) == (State.FAILED, None)
+    assert verdict.reason.startswith("scaled to 0")

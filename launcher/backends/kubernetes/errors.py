@@ -209,6 +209,11 @@ _KNOWN_TEXTS: tuple[tuple[str, str, LauncherExit | None], ...] = (
     ("exceeded quota", QUOTA_HINT, LauncherExit.DOES_NOT_FIT),
     ("violates PodSecurity", SECURITY_HINT, None),
     (
+        "status unknown for quota",
+        "the cluster has not counted the namespace's quota yet, as within its first half minute: try again",
+        LauncherExit.UNUSABLE,
+    ),
+    (
         "failed calling webhook",
         "the webhook's own service does not answer: is the operator that it belongs to running?",
         LauncherExit.UNUSABLE,

@@ -59,6 +59,8 @@ def judge(facts: Facts) -> Verdict:
     kind = next((kind for kind in ORDER if job.condition(kind)), None)
     if kind == "Failed":
         return _failed(facts)
+    if kind == "Succeeded" and job.stated_nodes == 0:
+        return _scaled_to_nothing(job)
     if kind == "Succeeded":
         return Verdict(state=State.SUCCEEDED, exit_code=Exit.DONE, ended=_ended(job, kind))
     if job.suspend:
@@ -89,6 +91,17 @@ def _failed(facts: Facts) -> Verdict:
         exit_code=end.code,
         ended=_ended(job, "Failed"),
         failure=Failure(cause=what_happened(end), rank=end.rank, exception=end.exception, lines=end.lines),
+    )
+
+
+def _scaled_to_nothing(job: Job) -> Verdict:
+    """The operator calls a job of no pods Succeeded, wherever its training stood."""
+    words = "scaled to 0, which the operator takes for success: it was not trained to its end"
+    return Verdict(
+        state=State.FAILED,
+        reason=words,
+        ended=_ended(job, "Succeeded"),
+        failure=Failure(cause=words, rank=None, exception=None, lines=()),
     )
 
 

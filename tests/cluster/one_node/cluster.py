@@ -147,7 +147,8 @@ def stop() -> None:
 def _stop(servers: Servers | None) -> None:
     if servers:
         for name in _STOP_BEFORE_CONTAINERS:
-            servers.stop(name)
+            # The API server would wait a minute for watchers to leave.
+            servers.stop(name, patience=0 if name == "kube-apiserver" else 15)
         if servers.runs("containerd"):
             node.remove_containers()
         servers.stop("containerd")

@@ -10,6 +10,7 @@ import yaml
 
 from tests.api.control_plane import kubeconfig, write_private
 from tests.api.processes import flags
+from tests.cluster import operator
 from tests.cluster.base import Kubectl
 from tests.cluster.one_node import network
 from tests.cluster.one_node.servers import Servers
@@ -46,6 +47,7 @@ class ControlPlane:
         self._write_credentials()
         self._start_etcd()
         self.start_api_server()
+        operator.install_types(self.kubectl)
         self._start_controllers()
         self._run("kube-scheduler", {"kubeconfig": self.kubeconfig_of("controllers"), "leader-elect": "false"})
 
@@ -122,8 +124,8 @@ class ControlPlane:
         self._run("kube-apiserver", settings, ready=lambda: self.kubectl.run("get", "--raw", "/readyz").returncode == 0)
 
     def restart_api_server(self, *, away: float) -> None:
-        """End the API server, and start it again after ``away`` seconds."""
-        self.servers.stop("kube-apiserver")
+        """Kill the API server, and start it again after ``away`` seconds."""
+        self.servers.stop("kube-apiserver", patience=0)
         time.sleep(away)
         self.start_api_server()
 

@@ -29,6 +29,7 @@ class Servers:
         self._prefix = prefix
         self._outlive = outlive
         self._state: State = {"folder": str(folder), "servers": {}}
+        self._children: dict[str, Server] = {}
 
     @classmethod
     def recorded(cls, record: Path, *, prefix: Sequence[str] = ()) -> "Servers | None":
@@ -48,24 +49,23 @@ class Servers:
             RuntimeError: It ended, or was not ready in time; with the end of its log.
         """
         log = self.folder / f"{name}.log"
-        server: Server = start(binary, arguments, log, prefix=self._prefix, outlive=self._outlive)
+        server = self._children[name] = start(binary, arguments, log, prefix=self._prefix, outlive=self._outlive)
         self._state["servers"][name] = (server.process.pid, psutil.Process(server.process.pid).create_time())
         self._record.parent.mkdir(parents=True, exist_ok=True)
         self._record.write_text(json.dumps(self._state))
         if ready:
             server.wait_until(ready)
 
-    def stop(self, name: str) -> bool:
-        """End the server, by force if it does not leave on its own; whether it ran."""
-        process = self._process(name)
-        if process is None:
-            return False
-        process.terminate()
-        _, left = psutil.wait_procs([process], timeout=_STOP_SECONDS)
-        for one in left:
-            one.kill()
-        psutil.wait_procs(left, timeout=_STOP_SECONDS)
-        return True
+    def stop(self, name: str, *, patience: float = _STOP_SECONDS) -> None:
+        """End the server, by force if it has not left by itself after ``patience`` seconds."""
+        if process := self._process(name):
+            process.terminate() if patience else process.kill()
+            _, left = psutil.wait_procs([process], timeout=patience)
+            for one in left:
+                one.kill()
+            psutil.wait_procs(left, timeout=_STOP_SECONDS)
+        if child := self._children.pop(name, None):
+            child.process.wait()
 
     def all_run(self) -> bool:
         """Whether every server on record still runs."""
