@@ -11,6 +11,7 @@ import click
 from launcher.backends.base import Copied, JobStatus, LogLine, Results, Submission
 from launcher.backends.kubernetes.api import Api
 from launcher.backends.kubernetes.client import Client, Timeouts
+from launcher.backends.kubernetes.deletion import wait_until_gone
 from launcher.backends.kubernetes.errors import ApiError, Forbidden, NotFound
 from launcher.backends.kubernetes.kinds import JOB, POD, Object, uid_of
 from launcher.backends.kubernetes.kubeconfig import Target
@@ -20,7 +21,7 @@ from launcher.backends.kubernetes.pods import in_order, index_of
 from launcher.backends.kubernetes.record import CANCELLED, JOB_NAME, Job
 from launcher.backends.kubernetes.results import ResultsReader, without_reader
 from launcher.backends.kubernetes.retry import Policy
-from launcher.backends.kubernetes.submit import Submitter, resume, wait_until_gone
+from launcher.backends.kubernetes.submit import Submitter, resume
 from launcher.backends.kubernetes.view import View
 from launcher.backends.kubernetes.watching import Pace, Watcher
 from launcher.errors import InvalidJob, JobNotFound, LauncherError

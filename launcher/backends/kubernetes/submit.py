@@ -4,26 +4,25 @@ The PyTorchJob is the only record. Its create is the one point where a job comes
 request or its reply, the server has at most one object of the name, and its annotations say whose it is.
 """
 
-import time
 import uuid
 from typing import Any, Literal
 
 from launcher.backends.base import State
 from launcher.backends.kubernetes.api import Api
+from launcher.backends.kubernetes.deletion import wait_until_gone
 from launcher.backends.kubernetes.errors import ApiError, Conflict, NotFound
 from launcher.backends.kubernetes.kinds import CLAIM, JOB, Object, kind_of, name_of, uid_of
 from launcher.backends.kubernetes.nodes import check_quota
 from launcher.backends.kubernetes.record import CANCELLED, SUBMISSION, SUBMITTED_BY, Job
 from launcher.backends.kubernetes.results import ResultsReader, owner_reference
 from launcher.backends.kubernetes.view import View
-from launcher.errors import InvalidJob, LauncherError, TimedOut
+from launcher.errors import InvalidJob, LauncherError
 from launcher.job.digest import diff, digest
 from launcher.job.spec import JobSpec
 
 Outcome = Literal["created", "resumed", "unchanged", "already done"]
 
 GONE_SECONDS = 180.0
-POLL_SECONDS = 0.5
 TRIES = 3
 
 
@@ -251,28 +250,6 @@ def _check_not_stopping(job: Job) -> None:
             f"job {job.name} was stopped and is still saving its checkpoint\n"
             f"wait for that with `launcher wait {job.name}`, then go on with it"
         )
-
-
-def wait_until_gone(api: Api, old: Job, *, seconds: float) -> None:
-    """Wait until the object, and all that it owns, is no more.
-
-    Raises:
-        TimedOut: It is still there.
-    """
-    give_up = time.monotonic() + seconds
-    while True:
-        try:
-            obj = api.get(JOB, old.name, old.namespace)
-        except NotFound:
-            return
-        if uid_of(obj) != uid_of(old.obj):
-            return
-        if time.monotonic() > give_up:
-            raise TimedOut(
-                f"job {old.name} is still being deleted after {seconds:.0f} s: one of its pods does not end\n"
-                f"see `kubectl get pods -n {old.namespace}`, then try again"
-            )
-        time.sleep(POLL_SECONDS)
 
 
 def _suspended(job: Object) -> Object:
