@@ -1,5 +1,6 @@
 """How runs end: each failure with its code and its cause on record."""
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -25,6 +26,19 @@ def test_in_a_cluster_what_each_rank_prints_is_in_the_log_of_its_pod(tmp_path: P
         own = (tmp_path / f"logs/attempt-1/rank-{rank}.log").read_text().splitlines()
         assert own == [line.removeprefix(f"[rank {rank}] ") for line in pod_log if line.startswith(f"[rank {rank}] ")]
     assert any(line.startswith("@progress ") for line in pod_log)
+
+
+def test_in_a_cluster_starts_that_vanished_without_a_checkpoint_are_counted_and_end_the_job(tmp_path: Path) -> None:
+    (tmp_path / "attempts").mkdir(parents=True)
+    for number in range(1, 5):
+        lost = {"attempt": number, "resumed_from": None, "end": None}
+        (tmp_path / f"attempts/{number:04d}.json").write_text(json.dumps(lost))
+    train = tiny(epochs=1)
+    ended = start(tmp_path, train, namespace="training")
+    assert ended.wait() == 7, ended.output()
+    assert "4 starts in a row ended without a new checkpoint" in attempts(tmp_path)[-1]["end"]["cause"]
+    again = start(tmp_path, train, namespace="training")
+    assert again.wait() == 0, "a final end closes the account: who submits again starts anew"
 
 
 def test_a_finished_run_started_again_ends_at_once(tmp_path: Path) -> None:
