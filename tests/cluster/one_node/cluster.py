@@ -16,8 +16,9 @@ from tests.cluster.one_node.node import Node, unmount_below
 from tests.cluster.one_node.packages import install_missing
 from tests.cluster.one_node.servers import Servers
 from tests.image.engine import Engine
-from tests.tools.build import cache_folder, tool
+from tests.tools.build import ToolMissing, cache_folder, tool
 
+_FREE_GIB = 24
 RUN = Path("/run/pytorchjob-cluster")
 _RECORD = RUN / "servers.json"
 # The kubelet before the containers that it would start again, the API server before its database.
@@ -78,6 +79,7 @@ def start(*, outlive: bool = False) -> OneNodeCluster:
         ToolMissing: A program is neither there nor can it be had; the message says what to do.
     """
     begin = time.monotonic()
+    _check_disk()
     install_missing()
     for program in (*control_plane.PROGRAMS, *node.PROGRAMS, "training-operator.v1", "pause"):
         tool(program)
@@ -93,6 +95,15 @@ def start(*, outlive: bool = False) -> OneNodeCluster:
         cluster.stop()
         raise
     return cluster
+
+
+def _check_disk() -> None:
+    """Before the image is there: its layers, its copy in the registry, and its files unpacked for the node."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free >> 30
+    if not folder.with_name("containers").joinpath("built").exists() and free < _FREE_GIB:
+        raise ToolMissing(f"{folder.parent} has {free} GiB free, and the images take up to {_FREE_GIB}")
 
 
 def _start_servers(cluster: OneNodeCluster, begin: float) -> None:

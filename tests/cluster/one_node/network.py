@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.tools.build import ToolMissing
+
 NAME = "pytorchjob-cluster"
 HOST = "10.213.0.1"
 NODE = "10.213.0.2"
@@ -40,9 +42,18 @@ CNI = {
 
 
 def create() -> None:
-    """Make the namespace and its links, in place of whatever a killed run left behind."""
+    """Make the namespace and its links, in place of whatever a killed run left behind.
+
+    Raises:
+        ToolMissing: This machine lets nobody make one.
+    """
     remove()
-    _ip("netns", "add", NAME)
+    try:
+        _ip("netns", "add", NAME)
+    except RuntimeError as reason:
+        raise ToolMissing(
+            f"no network namespace can be made here: {reason}; use PROVIDER=kind or KUBECONFIG"
+        ) from reason
     _ip("link", "add", _HOST_LINK, "type", "veth", "peer", "name", _NODE_LINK, "netns", NAME)
     _ip("address", "add", f"{HOST}/30", "dev", _HOST_LINK)
     _ip("link", "set", _HOST_LINK, "up")
