@@ -76,7 +76,6 @@ image:  ## Build the trainer's image with docker or buildah (IMAGE=name:tag, BAS
 bench: $(READY)  ## Run the benchmarks
 	$(BIN)/python bench/cli_startup.py
 	$(BIN)/python bench/render.py
-	$(BIN)/python bench/render.py
 	$(BIN)/python bench/quality.py
 
 clean:  ## Remove the virtual environment and caches (results stay)
