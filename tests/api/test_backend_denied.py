@@ -77,7 +77,7 @@ def test_who_sees_only_the_job_gets_its_state_and_hears_what_is_missing(
     jobs = Jobs(kubeconfig_for("outsider"))
     status = jobs.get()
     assert status.state is State.FAILED
-    assert "1 Worker replica(s) failed" in status.reason
+    assert status.reason == 'job "digits" is failing because "Worker" replica(s) failed.'
     assert [one.state for one in jobs.backend.list()] == [State.FAILED]
     assert [one.state for one in jobs.backend.watch("digits")] == [State.FAILED]
     assert len([line for line in jobs.said if "you may not list pods" in line]) == 1

@@ -37,7 +37,7 @@ def test_a_failed_run_tells_what_its_attempt_records(tmp_path: Path, log_file: P
     with running(folder, tiny(data={"kind": "idx", "path": "/nonexistent"})) as run:
         assert run.wait() == 3
     end = attempts(folder)[-1]["end"]
-    del end["ended"]
+    del end["ended"], end["out_of_memory"]
     assert _message(log_file) == {"job": "tiny", "attempt": 1, **end, "metrics": None}
 
 
