@@ -169,11 +169,21 @@ def ctr(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def remove_containers() -> None:
-    """End what the kubelet left running: containers outlive it and containerd."""
+    """End what the kubelet left running, with its network namespaces: containers outlive it and containerd."""
+    containers = ctr("containers", "list", "--quiet").stdout.split()
+    namespaces = {path for container in containers for path in _network_namespaces(container)}
     for task in ctr("tasks", "list", "--quiet").stdout.split():
         ctr("tasks", "delete", "--force", task)
-    for container in ctr("containers", "list", "--quiet").stdout.split():
+    for container in containers:
         ctr("containers", "delete", container)
+    for path in namespaces:
+        subprocess.run(["ip", "netns", "delete", Path(path).name], capture_output=True)
+
+
+def _network_namespaces(container: str) -> list[str]:
+    spec = json.loads(ctr("containers", "info", "--spec", container).stdout or "{}")
+    listed = spec.get("linux", {}).get("namespaces", [])
+    return [one["path"] for one in listed if one["type"] == "network" and "/netns/cni-" in one.get("path", "")]
 
 
 def unmount_below(folder: Path) -> None:
