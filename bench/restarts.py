@@ -31,8 +31,6 @@ from tests.trainer_runs import TINY  # noqa: E402
 LOST_SECONDS = 120.0
 PAUSE_SECONDS = 0.5
 STEADY_SECONDS = 10.0
-# The youngest child of the container's first process, supervisor or agent.
-RANK = "kill -KILL $(awk '{print $NF}' /proc/1/task/1/children)"
 TRAIN = {
     **TINY,
     "epochs": 400,
@@ -114,7 +112,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 
 DISTURBANCES: dict[str, Callable[[Jobs], object]] = {
-    "SIGKILL of a rank": lambda jobs: jobs.exec("job-worker-1", "sh", "-c", RANK),
+    "SIGKILL of a rank": lambda jobs: jobs.signal_newest_rank("job-worker-1", "KILL"),
     "delete worker-1": lambda jobs: jobs.team.admin("delete", "pod", "job-worker-1", "--wait=false"),
     "delete worker-0": lambda jobs: jobs.team.admin("delete", "pod", "job-worker-0", "--wait=false"),
 }

@@ -1,7 +1,6 @@
 """The Kubernetes backend as one user in one namespace, with the scripted cluster around it, for the API tests."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from launcher.backends.kubernetes.retry import Policy
 from launcher.backends.kubernetes.watching import Pace
 from launcher.job.placement import Placement
 from launcher.job.spec import JobSpec
+from tests.api.background import repeating
 from tests.api.cluster_actor import ClusterActor
 from tests.api.rest import ApiError, Object
 from tests.unit.fake_jobs import digits_spec
@@ -69,22 +69,14 @@ def bring_to(actor: ClusterActor, jobs: Jobs, standing: str) -> None:
 @contextmanager
 def cluster(actor: ClusterActor) -> Iterator[None]:
     """An operator that acts on suspend and a kubelet that ends deleted pods, for as long as the block runs."""
-    over = threading.Event()
 
     def act() -> None:
-        while not over.is_set():
-            for job in actor.rest.list("PyTorchJob", actor.namespace):
-                _react(actor, job)
-            actor.finish_deletions()
-            over.wait(0.05)
+        for job in actor.rest.list("PyTorchJob", actor.namespace):
+            _react(actor, job)
+        actor.finish_deletions()
 
-    thread = threading.Thread(target=act)
-    thread.start()
-    try:
+    with repeating(act):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _react(actor: ClusterActor, job: Object) -> None:

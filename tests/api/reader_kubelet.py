@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.api.background import repeating
 from tests.api.cluster_actor import ClusterActor
 from tests.api.fake_kubelet import FakeKubelet
 from tests.api.operator_objects import now
@@ -44,25 +44,18 @@ def unpullable_reader(actor: ClusterActor) -> Iterator[None]:
 @contextmanager
 def _each_reader(actor: ClusterActor, act: Callable[[Object], None]) -> Iterator[None]:
     """Does ``act`` once with each reader pod that appears."""
-    over = threading.Event()
+    seen: set[str] = set()
 
     def look() -> None:
-        seen: set[str] = set()
-        while not over.wait(0.05):
-            for pod in actor.rest.list("Pod", actor.namespace, labels=READER):
-                if pod["metadata"]["uid"] not in seen:
-                    seen.add(pod["metadata"]["uid"])
-                    with suppress(ApiError):  # deleted meanwhile
-                        act(pod)
+        for pod in actor.rest.list("Pod", actor.namespace, labels=READER):
+            if pod["metadata"]["uid"] not in seen:
+                seen.add(pod["metadata"]["uid"])
+                with suppress(ApiError):  # deleted meanwhile
+                    act(pod)
 
     actor.node("node-0", gpus=0)
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with repeating(look):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _run(actor: ClusterActor, kubelet: FakeKubelet, pod: Object, claim: Path, damage: Damage | None) -> None:

@@ -65,6 +65,13 @@ class Kubectl:
         self("apply", "--server-side", "--filename=-", stdin=json.dumps(listed))
 
 
+def advertise_gpus(kubectl: Kubectl, node: str) -> None:
+    """Let a node say that it has GPUs: without a device plugin a pod that asks for one gets none of it."""
+    quantity = {"nvidia.com/gpu": str(GPUS)}
+    patch = json.dumps({"status": {"capacity": quantity, "allocatable": quantity}})
+    kubectl("patch", "node", node, "--subresource=status", "--patch", patch)
+
+
 class Cluster(Protocol):
     """A Kubernetes cluster with the training operator, the roles of k8s/, and the trainer's image."""
 

@@ -102,6 +102,10 @@ class Jobs:
         """Run a command in a pod, as the administrator."""
         return self.team.admin("exec", pod, "--", *command)
 
+    def signal_newest_rank(self, pod: str, signal: str) -> None:
+        """Send a signal to the youngest child of the container's first process: a rank of its supervisor or agent."""
+        self.exec(pod, "sh", "-c", f"kill -{signal} $(awk '{{print $NF}}' /proc/1/task/1/children)")
+
     def steps_done(self, name: str) -> int:
         """The last step in metrics.jsonl, read where the volume is, or by worker 0."""
         shared = self.team.cluster.shared_folder

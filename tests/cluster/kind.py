@@ -1,6 +1,5 @@
 """The same cluster by kind, on a machine with a Docker engine: k8s/kind-config.yaml, as k8s/README.md describes it."""
 
-import json
 import shutil
 import subprocess
 import time
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import operator
-from tests.cluster.base import GPUS, IMAGE, Kubectl
+from tests.cluster.base import IMAGE, Kubectl, advertise_gpus
 from tests.command_line import ROOT
 from tests.tools.build import ToolMissing, cache_folder
 
@@ -60,10 +59,8 @@ def start(*, outlive: bool = False) -> KindCluster:
     cluster = running()
     assert cluster, "kind created a cluster that it does not list"
     kubectl = Kubectl(cluster.kubeconfig)
-    quantity = {"nvidia.com/gpu": str(GPUS)}
-    patch = json.dumps({"status": {"capacity": quantity, "allocatable": quantity}})
     for node in kubectl.items("get", "nodes", "--selector=!node-role.kubernetes.io/control-plane"):
-        kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--patch", patch)
+        advertise_gpus(kubectl, node["metadata"]["name"])
     operator.install(kubectl)
     refresh(cluster)
     operator.wait_until_ready(kubectl)

@@ -27,8 +27,6 @@ STEPS = 5 * (1437 // 32)
 SEED = int(os.environ.get("KILL_SEED", "20261124"))
 # Two pods of two ranks each.
 SHAPE = ("--gpus", "4", "--gpus-per-node", "2")
-# The pid of a rank: the youngest child of the supervisor, which is the container's first process.
-KILL_A_RANK = "kill -KILL $(cat /proc/1/task/1/children | awk '{print $NF}')"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ class Disturbance:
 
 
 def _kill_a_rank(jobs: Jobs) -> None:
-    jobs.exec("job-worker-1", "sh", "-c", KILL_A_RANK)
+    jobs.signal_newest_rank("job-worker-1", "KILL")
 
 
 def _delete_pod(index: int) -> Callable[[Jobs], None]:

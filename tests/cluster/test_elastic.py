@@ -21,8 +21,6 @@ TRAIN: dict[str, Any] = {
 }
 STEPS = 120 * (1437 // 43)
 ONE_TO_TWO = {"gpus": {"min": 1, "max": 2}, "resources": {"gpus_per_node": 1}}
-# To the rank of a pod: the youngest child of the supervisor, which is the container's first process.
-SIGNAL_THE_RANK = "kill -{} $(cat /proc/1/task/1/children | awk '{{print $NF}}')"
 
 
 def members(jobs: Jobs, name: str) -> list[list[int]]:
@@ -46,11 +44,11 @@ def scale(jobs: Jobs, name: str, replicas: int) -> None:
 
 def grow(jobs: Jobs, name: str) -> None:
     """Scale from one worker to two; training rests until the new one has asked to take part: its start takes longer."""
-    jobs.exec(f"{name}-worker-0", "sh", "-c", SIGNAL_THE_RANK.format("STOP"))
+    jobs.signal_newest_rank(f"{name}-worker-0", "STOP")
     scale(jobs, name, 2)
     log = ("logs", f"{name}-worker-1")
     jobs.wait_until(lambda: "runs without node 1" in jobs.team.submitter.run(*log).stdout, name=name)
-    jobs.exec(f"{name}-worker-0", "sh", "-c", SIGNAL_THE_RANK.format("CONT"))
+    jobs.signal_newest_rank(f"{name}-worker-0", "CONT")
 
 
 @pytest.mark.timeout(900)

@@ -151,6 +151,11 @@ class Checkpointer:
             with storage_errors(self._path(newer)):
                 shutil.rmtree(self._path(newer))
 
+    def newest_name(self) -> str | None:
+        """Name of the newest checkpoint's folder; not verified."""
+        steps = self.steps()
+        return self._path(steps[-1]).name if steps else None
+
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:08d}"
 

@@ -65,7 +65,7 @@ class Supervisor:
         if end := self._given_up_before():
             return newest_attempt(self._folder), end
         while True:
-            before = self._newest_step()
+            before = self._checkpointer.newest_name()
             generation = self._rendezvous.join(self._begin_attempt, self._asked_to_leave)
             if generation is None:
                 return number, self._end_between_attempts()
@@ -81,7 +81,7 @@ class Supervisor:
         """Node 0 of a pod: take over the count of restarts from supervisors that were killed with their containers."""
         if not self._place.is_first or self._run.namespace == LOCAL_NAMESPACE:
             return None
-        lost = lost_without_progress(self._folder, self._checkpoint_name())
+        lost = lost_without_progress(self._folder, self._checkpointer.newest_name())
         if self._restarts.resume(lost):
             self._inbox.sleep(self._restarts.backoff() if lost else 0.0, unless=signal.SIGTERM)
             return None
@@ -101,13 +101,6 @@ class Supervisor:
             return True
         return self._place.is_first and newest_attempt(self._folder) > number
 
-    def _newest_step(self) -> int | None:
-        return max(self._checkpointer.steps(), default=None)
-
-    def _checkpoint_name(self) -> str | None:
-        step = self._newest_step()
-        return None if step is None else f"step-{step:08d}"
-
     def _begin_attempt(self, nodes: tuple[int, ...]) -> int:
         """Node 0: record the attempt that begins now on ``nodes``."""
         places = [(node, local_rank) for node in nodes for local_rank in range(self._place.ranks_per_node)]
@@ -123,7 +116,7 @@ class Supervisor:
                     str(rank): {"node": node, "local_rank": local_rank}
                     for rank, (node, local_rank) in enumerate(places)
                 },
-                "resumed_from": self._checkpoint_name(),
+                "resumed_from": self._checkpointer.newest_name(),
                 "restart_of": earlier.number if earlier else None,
             },
         )
@@ -205,7 +198,7 @@ class Supervisor:
             seconds.append(PEERS_SECONDS)
         return max(0.0, min(seconds)) if seconds else None
 
-    def _settle(self, generation: Generation, end: End, before: int | None) -> End:
+    def _settle(self, generation: Generation, end: End, before: str | None) -> End:
         """Agree with the other nodes on why it ended and on what follows; record it on node 0."""
         if end.code != Exit.DONE:
             is_consequence = end.code == Exit.INFRASTRUCTURE
@@ -215,7 +208,7 @@ class Supervisor:
         if not self._place.is_first:
             return end if self._asked_to_leave() or end.code == Exit.DONE else self._hear_verdict(generation, end)
         if end.may_go_on and end.code != Exit.PREEMPTED:
-            end = self._beyond_retry(end, generation.attempt, progressed=self._newest_step() != before)
+            end = self._beyond_retry(end, generation.attempt, progressed=self._checkpointer.newest_name() != before)
         self._rendezvous.decide(generation, end.to_json())
         self._close_attempt(end)
         return end

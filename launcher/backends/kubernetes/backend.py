@@ -172,9 +172,7 @@ class KubernetesBackend:
                 f"job {name} belongs to queue {job.queue}, which would start it again\n"
                 f"delete it with `launcher delete {name}` (results stay), and submit its file again to go on"
             )
-        spec: dict[str, Any] = {"runPolicy": {"suspend": True}}
-        if job.stated_nodes < 1:  # `kubectl scale` may set 0, and the operator's webhook then refuses every change
-            spec["pytorchReplicaSpecs"] = {"Worker": {"replicas": job.least_nodes}}
+        spec = {"runPolicy": {"suspend": True}, **job.mended_replicas}
         self._api.patch(JOB, name, job.namespace, {**mark, "spec": spec})
         give_up = time.monotonic() + grace_seconds + CLUSTER_SECONDS
         while not (status := self.get(name)).state.is_over and time.monotonic() < give_up:

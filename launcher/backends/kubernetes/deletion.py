@@ -1,6 +1,7 @@
 """Waiting for a deleted job to be gone with all that it owns."""
 
 import time
+from contextlib import suppress
 
 from launcher.backends.kubernetes.api import Api
 from launcher.backends.kubernetes.errors import NotFound
@@ -17,8 +18,9 @@ def wait_until_gone(api: Api, old: Job, *, seconds: float) -> None:
     Raises:
         TimedOut: It is still there.
     """
-    if old.stated_nodes < 1:
-        _mend(api, old)
+    if change := old.mended_replicas:
+        with suppress(NotFound):
+            api.patch(JOB, old.name, old.namespace, {"spec": change})
     give_up = time.monotonic() + seconds
     while True:
         try:
@@ -33,13 +35,3 @@ def wait_until_gone(api: Api, old: Job, *, seconds: float) -> None:
                 f"see `kubectl get pods -n {old.namespace}`, then try again"
             )
         time.sleep(POLL_SECONDS)
-
-
-def _mend(api: Api, job: Job) -> None:
-    """Undo `kubectl scale --replicas=0`: the operator's webhook refuses the very update that ends a deletion."""
-    try:
-        api.patch(
-            JOB, job.name, job.namespace, {"spec": {"pytorchReplicaSpecs": {"Worker": {"replicas": job.least_nodes}}}}
-        )
-    except NotFound:
-        return

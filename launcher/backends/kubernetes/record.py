@@ -96,7 +96,7 @@ class Job:
 
     @property
     def stated_nodes(self) -> int:
-        """The same as it is written: `kubectl scale` may have set 0, which the operator takes for no change."""
+        """The same as it is written: `kubectl scale` may have set 0."""
         replicas = (self.obj.get("spec", {}).get("pytorchReplicaSpecs") or {}).values()
         return sum(1 if one.get("replicas") is None else int(one["replicas"]) for one in replicas)
 
@@ -105,6 +105,14 @@ class Job:
         """Pods that it needs at least: fewer than it has in an elastic job only."""
         elastic = self.obj.get("spec", {}).get("elasticPolicy") or {}
         return int(elastic.get("minReplicas") or self.nodes)
+
+    @property
+    def mended_replicas(self) -> dict[str, Any]:
+        """What to change in the spec of a job that was scaled to 0; empty for others.
+
+        The operator's webhook refuses every other change of such a job, the one that ends its deletion too.
+        """
+        return {} if self.stated_nodes else {"pytorchReplicaSpecs": {"Worker": {"replicas": self.least_nodes}}}
 
     @property
     def ranks_per_node(self) -> int:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import operator
-from tests.cluster.base import GPUS, IMAGE, Kubectl
+from tests.cluster.base import IMAGE, Kubectl, advertise_gpus
 from tests.cluster.one_node import control_plane, images, network, node
-from tests.cluster.one_node.control_plane import ControlPlane
+from tests.cluster.one_node.control_plane import NODE_NAME, ControlPlane
 from tests.cluster.one_node.node import Node, unmount_below
 from tests.cluster.one_node.packages import install_missing
 from tests.cluster.one_node.servers import Servers
@@ -115,7 +115,7 @@ def _start_servers(cluster: OneNodeCluster, begin: float) -> None:
         plane.start()
         machine.start_kubelet()
         machine.start_dns()
-        machine.advertise_gpus(GPUS)
+        advertise_gpus(plane.kubectl, NODE_NAME)
         _say(begin, "the node is ready; building and pushing the images")
         pushed.result()
     _say(begin, "the images are there")

@@ -150,12 +150,6 @@ class Node:
         corefile.write_text(_COREFILE % self._plane.kubeconfig_of("dns"))
         self._plane.servers.start("coredns", tool("coredns"), [f"-conf={corefile}"])
 
-    def advertise_gpus(self, count: int) -> None:
-        """Let the node say that it has GPUs: without a device plugin a pod that asks for one gets none of it."""
-        quantity = {"nvidia.com/gpu": str(count)}
-        patch = json.dumps({"status": {"capacity": quantity, "allocatable": quantity}})
-        self._plane.kubectl("patch", "node", NODE_NAME, "--subresource=status", "--patch", patch)
-
     def _yaml(self, name: str, content: dict[str, Any]) -> Path:
         path = self._folder / name
         path.write_text(yaml.safe_dump(content))
