@@ -42,6 +42,7 @@ RESULT_FILES = (
     "logs/attempt-1/rank-0.log",
     "logs/attempt-1/rank-1.log",
 )
+OF_CLASSIFIERS = ("classification_report.txt", "plots/confusion_matrix.png", "exports/model.pt2")
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
@@ -150,3 +151,52 @@ def last_checkpoint(folder: Path) -> Path:
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files that should not be there."""
     return [path for path in folder.rglob("*") if path.name.startswith(".tmp-")]
+
+
+def result_files(task: str, *, ranks: int) -> list[str]:
+    """The files that a finished run of ``task`` leaves, besides TensorBoard's."""
+    missing = {*(OF_CLASSIFIERS if task != "image-classification" else ()), "logs/attempt-1/rank-1.log"}
+    logs = [f"logs/attempt-1/rank-{rank}.log" for rank in range(1, ranks)]
+    return [*(name for name in RESULT_FILES if name not in missing), *logs]
+
+
+def kill_supervisor(run: TrainerProcess) -> None:
+    """SIGKILL the supervisor; its ranks must not outlive it."""
+    ranks = run.ranks()
+    run.process.kill()
+    run.wait()
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ranks if psutil.pid_exists(pid)], timeout=5)
+    assert not alive, "ranks outlived their supervisor"
+
+
+def train_disturbed(
+    folder: Path, train: dict[str, Any], step: int, disturb: Callable[[TrainerProcess], None], *, ranks: int = 2
+) -> list[dict[str, Any]]:
+    """Train, disturbing once at ``step``, submitting again where the run ended; the attempts."""
+    with running(folder, train, ranks=ranks) as run:
+        run.wait_until(lambda: run.steps_done() >= step)
+        group = run.process.pid
+        disturb(run)
+    landed = attempts(folder)[0]
+    assert landed["end"] is None or landed["end"]["code"] != 0, "the kill landed after the run"
+    train_to_end(folder, train, ranks=ranks)
+    assert not [p.pid for p in psutil.process_iter() if _group_of(p.pid) == group], "orphans of the first run"
+    return attempts(folder)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def assert_same_results(folder: Path, undisturbed: Path) -> None:
+    """Weights, optimizer, metrics.jsonl, predictions and summary are byte-equal, and nothing temporary is left."""
+    ours, theirs = last_checkpoint(folder), last_checkpoint(undisturbed)
+    assert ours.name == theirs.name
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), f"{name} differs"
+    for name in ("metrics.jsonl", "predictions/test.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), f"{name} differs"
+    assert not leftovers(folder)

@@ -1,4 +1,4 @@
-"""The trainer's command line: ``run`` a job, ``check`` this machine, rebuild the ``report`` of a finished run."""
+"""The trainer's command line: ``run`` a job, ``check`` this machine, ``predict``, rebuild the ``report`` of a run."""
 
 import argparse
 import importlib.metadata
@@ -8,14 +8,14 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
 from trainer.config import RunFile
 from trainer.config.contract import LOGS_DIR, RUN_FILE, SUMMARY_FILE
-from trainer.config.data import Idx
-from trainer.config.model import TorchvisionClassifier
+from trainer.config.data import Digits, ImageFolder
+from trainer.config.model import TransferConfig
 from trainer.config.train import TrainConfig
 from trainer.exits import ConfigError, Exit, StorageError, TrainingError
 from trainer.output.attempts import newest_attempt
@@ -30,18 +30,29 @@ log = logging.getLogger("trainer")
 
 # The port that the training operator opens on every pod.
 DEFAULT_PORT = 23456
+PREDICT_EXAMPLES = """\
+examples:
+  python -m trainer predict results/local/digits photo.png scan-*.png
+  python -m trainer predict results/local/digits/checkpoints/step-00000880 photo.png -o json
+  python -m trainer predict results/local/pronunciation hello world
+  cat words.txt | python -m trainer predict results/local/pronunciation -
+
+A dash reads one input a line from stdin. Exit code 3: some inputs could not be used (they say why).
+"""
 VERSIONED = ("pytorchjob-launcher", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
 def main(arguments: list[str], inbox: SignalInbox | None = None) -> int:
     """Parse and run; the process's exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=_talk(options.verb))
     try:
         if options.verb == "run" and inbox:
             return run(options.run_file, options.results, place=_place(options), inbox=inbox)
         if options.verb == "check":
             return check()
+        if options.verb == "predict":
+            return predict(options.checkpoint, options.inputs, top=options.top, form=options.output)
         return report(options.results)
     except TrainingError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is the user's answer; the traceback would bury it
@@ -63,9 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     run_verb.add_argument("--master-addr", help="host of node 0 (default: $PET_MASTER_ADDR, else this machine)")
     run_verb.add_argument("--master-port", help=f"free port there (default: $PET_MASTER_PORT, else {DEFAULT_PORT})")
     verbs.add_parser("check", help="print the devices, precisions and versions that a run would use")
+    predict_verb = verbs.add_parser(
+        "predict",
+        help="use a trained network on new images or words",
+        epilog=PREDICT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict_verb.add_argument("checkpoint", type=Path, help="results folder (its best checkpoint), or a step-* folder")
+    predict_verb.add_argument("inputs", nargs="+", help="image files; or words, for a network of sequences")
+    predict_verb.add_argument("--top", type=int, default=3, help="how many answers each (default: 3)")
+    predict_verb.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the answer")
     report_verb = verbs.add_parser("report", help="write report.html of a finished run again")
     report_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
     return parser
+
+
+def _talk(verb: str) -> TextIO:
+    """Where messages go: a run's log is its output; elsewhere stdout carries the answer only."""
+    return sys.stdout if verb == "run" else sys.stderr
 
 
 def _place(options: argparse.Namespace) -> Place:
@@ -186,10 +212,10 @@ def _preload(train: TrainConfig, place: Place) -> None:
 
     import trainer.engine.run  # noqa: F401
 
-    if not isinstance(train.data, Idx):
+    if isinstance(train.data, Digits | ImageFolder):
         import sklearn.datasets
         import sklearn.model_selection  # noqa: F401
-    if isinstance(train.model, TorchvisionClassifier):
+    if isinstance(train.model, TransferConfig):
         import torchvision  # noqa: F401
 
 
@@ -208,6 +234,20 @@ def check() -> int:
     return Exit.DONE
 
 
+def predict(checkpoint: Path, inputs: list[str], *, top: int, form: str) -> int:
+    """Print what a trained network says of new inputs."""
+    from trainer.predict import load_trained, predictions_json, predictions_text
+
+    if top < 1:
+        raise ConfigError(f"--top: must be >= 1 (got {top})")
+    trained = load_trained(checkpoint)
+    if inputs == ["-"]:
+        inputs = [line for line in sys.stdin.read().splitlines() if line]
+    predictions = trained.predictor(inputs, top=top)
+    print(predictions_json(trained, predictions) if form == "json" else predictions_text(predictions))
+    return Exit.DATA if any(prediction.error for prediction in predictions) else Exit.DONE
+
+
 def report(folder: Path) -> int:
     """Write report.html again from run.json and summary.json."""
     from trainer.output.report import write_report
@@ -217,6 +257,6 @@ def report(folder: Path) -> int:
         summary = json.loads((folder / SUMMARY_FILE).read_text())
     except OSError as error:
         raise StorageError(f"no finished run in {folder}: {error}") from error
-    write_report(folder, run_facts, summary, summary["report"])
+    write_report(folder, run_facts, summary)
     print(folder / "report.html")
     return Exit.DONE

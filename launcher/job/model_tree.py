@@ -71,8 +71,8 @@ def forms(annotation: Any) -> dict[str, Any]:
 
 
 def tag_field(model: type[BaseModel]) -> str:
-    """The field whose value chooses this variant: ``kind`` or ``name``."""
-    return next(name for name in ("kind", "name") if name in model.model_fields)
+    """The field whose value chooses this variant: ``kind``, ``name`` or ``task``."""
+    return next(name for name in ("kind", "name", "task") if name in model.model_fields)
 
 
 def literals(annotation: Any) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from launcher.job.field_types import (
     Text,
     quantity,
 )
-from trainer.config import TrainConfig
+from trainer.config import Train
 from trainer.config.base import Config
 
 # The operator names pods and services <job>-worker-<index>, and a label holds 63 characters at most.
@@ -155,7 +155,7 @@ class JobSpec(Config):
     """GPUs over the whole job. 0: train on CPUs, see `processes`. A range, {min: 2, max: 8}, makes the job elastic."""
     processes: Annotated[int, Field(ge=1)] | None = None
     """Ranks of a CPU job (gpus: 0). Default 1."""
-    train: TrainConfig | None = None
+    train: Train | None = None
     """What to train. Either this or `command`."""
     command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Your own script and its arguments, run under torchrun: [train.py, --lr, "0.1"], or [-m, my.module]."""
@@ -211,10 +211,10 @@ class JobSpec(Config):
         if self.command and self.command[0] in ("python", "python3", "torchrun"):
             raise ValueError(f"command.0: give the script itself, torchrun starts it (got {self.command[0]!r})")
         self._check_volumes()
-        path = getattr(self.train.data, "path", None) if self.train else None
-        if path is not None and not any(is_under(path, volume.mount) for volume in self.volumes):
-            mounts = ", ".join(volume.mount for volume in self.volumes) or "none: add a volume"
-            raise ValueError(f"train.data.path: {path} is not under a mount (mounts: {mounts})")
+        for field, path in (self.train.paths if self.train else {}).items():
+            if not any(is_under(path, volume.mount) for volume in self.volumes):
+                mounts = ", ".join(volume.mount for volume in self.volumes) or "none: add a volume"
+                raise ValueError(f"train.{field}: {path} is not under a mount (mounts: {mounts})")
         return self
 
     def _check_volumes(self) -> None:

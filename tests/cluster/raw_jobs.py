@@ -1,5 +1,6 @@
 """Small PyTorchJobs as the administrator creates them, without the launcher, to see what operator and kubelet do."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -76,14 +77,25 @@ class Seen:
     kubectl: Kubectl
 
     def create(self, *objects: Object) -> None:
-        """Create them; the operator's webhook may be away for a moment, where another test restarts it."""
+        """Create them."""
+        self._past_the_webhook(lambda: self.kubectl.apply(objects))
+
+    def change(self, name: str, spec: Object) -> None:
+        """Merge ``spec`` into that of a job."""
+        change = json.dumps({"spec": spec})
+        self._past_the_webhook(lambda: self.kubectl("patch", "pytorchjob", name, "--type=merge", f"--patch={change}"))
+
+    def _past_the_webhook(self, write: Callable[[], object]) -> None:
+        """Write; the operator's webhook may be away for a moment, where it is busy or another test restarts it."""
         end = time.monotonic() + 90
         while True:
             try:
-                return self.kubectl.apply(objects)
+                write()
             except KubectlFailed as failure:
                 if "failed calling webhook" not in str(failure) or time.monotonic() > end:
                     raise
+            else:
+                return
             time.sleep(1)
 
     def job(self, name: str) -> Object:
@@ -106,8 +118,13 @@ class Seen:
         return {pod["metadata"]["name"].removeprefix(f"{job}-"): pod for pod in found}
 
     def pod(self, name: str) -> Object:
-        """One pod."""
-        return self.kubectl.json("get", "pod", name)
+        """One pod, once it is there."""
+
+        def found() -> list[Object]:
+            return self.kubectl.items("get", "pods", f"--field-selector=metadata.name={name}")
+
+        pods: list[Object] = self.until(found, f"pod {name} is there")
+        return pods[0]
 
     def services(self, job: str) -> list[str]:
         """Names of the job's services."""

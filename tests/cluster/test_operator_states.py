@@ -187,8 +187,7 @@ def _uid(seen: Seen, name: str, pod: str) -> str | None:
 
 
 def _change(seen: Seen, name: str, **run_policy: Any) -> None:
-    change = {"spec": {"runPolicy": run_policy}}
-    seen.kubectl("patch", "pytorchjob", name, "--type=merge", f"--patch={json.dumps(change)}")
+    seen.change(name, {"runPolicy": run_policy})
 
 
 def _moment(text: str) -> datetime:

@@ -3,21 +3,19 @@
 import os
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from tests.trainer_runs import (
     TrainerProcess,
-    attempts,
+    assert_same_results,
+    kill_supervisor,
     last_checkpoint,
-    leftovers,
     metrics,
     running,
     tiny,
+    train_disturbed,
     train_to_end,
 )
 
@@ -36,7 +34,9 @@ STEPS = 4 * (1437 // 48)
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_to_end(tmp_path_factory.mktemp("undisturbed"), TRAIN)
+    folder = train_to_end(tmp_path_factory.mktemp("undisturbed"), TRAIN)
+    assert last_checkpoint(folder).name == f"step-{STEPS:08d}"
+    return folder
 
 
 def _random_steps(seed: int, count: int) -> list[int]:
@@ -48,56 +48,15 @@ def _terminate(run: TrainerProcess) -> None:
     assert run.wait() == 143, run.output()
 
 
-def _kill_supervisor(run: TrainerProcess) -> None:
-    ranks = run.ranks()
-    run.process.kill()
-    run.wait()
-    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ranks if psutil.pid_exists(pid)], timeout=5)
-    assert not alive, "ranks outlived their supervisor"
-
-
 def _kill_a_rank(run: TrainerProcess) -> None:
     os.kill(run.ranks()[1], signal.SIGKILL)
     assert run.wait() == 0, run.output()
 
 
-def _disturb(
-    folder: Path, step: int, disturb: Callable[[TrainerProcess], None], *, ranks: int = 2
-) -> list[dict[str, Any]]:
-    """Train, disturbing once at ``step``, submitting again where the run ended; the attempts."""
-    with running(folder, TRAIN, ranks=ranks) as run:
-        run.wait_until(lambda: run.steps_done() >= step)
-        group = run.process.pid
-        disturb(run)
-    landed = attempts(folder)[0]
-    assert landed["end"] is None or landed["end"]["code"] != 0, "the kill landed after the run"
-    train_to_end(folder, TRAIN, ranks=ranks)
-    assert not [p.pid for p in psutil.process_iter() if _group_of(p.pid) == group], "orphans of the first run"
-    return attempts(folder)
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
-
-
-def _assert_equal(folder: Path, undisturbed: Path) -> None:
-    ours, theirs = last_checkpoint(folder), last_checkpoint(undisturbed)
-    assert ours.name == theirs.name == f"step-{STEPS:08d}"
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), f"{name} differs"
-    assert (folder / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
-    assert (folder / "predictions/test.csv").read_bytes() == (undisturbed / "predictions/test.csv").read_bytes()
-    assert (folder / "summary.json").read_bytes() == (undisturbed / "summary.json").read_bytes()
-    assert not leftovers(folder)
-
-
 DISTURBANCES = {
     "SIGTERM of the job": _terminate,
     "SIGKILL of a rank": _kill_a_rank,
-    "SIGKILL of the supervisor": _kill_supervisor,
+    "SIGKILL of the supervisor": kill_supervisor,
 }
 SEED = int(os.environ.get("KILL_SEED", "20261124"))
 
@@ -105,8 +64,8 @@ SEED = int(os.environ.get("KILL_SEED", "20261124"))
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_a_disturbed_run_ends_byte_equal(name: str, tmp_path: Path, undisturbed: Path) -> None:
     [step] = _random_steps(SEED, 1)
-    history = _disturb(tmp_path, step, DISTURBANCES[name])
-    _assert_equal(tmp_path, undisturbed)
+    history = train_disturbed(tmp_path, TRAIN, step, DISTURBANCES[name])
+    assert_same_results(tmp_path, undisturbed)
     assert len(history) == 2
     assert history[1]["resumed_from"] is not None
 
@@ -116,8 +75,8 @@ def test_a_disturbed_run_ends_byte_equal(name: str, tmp_path: Path, undisturbed:
 def test_five_random_kills_of_each_kind_end_byte_equal(name: str, tmp_path: Path, undisturbed: Path) -> None:
     for step in _random_steps(SEED + len(name), 5):
         folder = tmp_path / f"step-{step}"
-        history = _disturb(folder, step, DISTURBANCES[name])
-        _assert_equal(folder, undisturbed)
+        history = train_disturbed(folder, TRAIN, step, DISTURBANCES[name])
+        assert_same_results(folder, undisturbed)
         print(f"{name} at step {step} of {STEPS}: resumed from {history[1]['resumed_from']}, byte-equal")
 
 
@@ -125,8 +84,8 @@ def test_five_random_kills_of_each_kind_end_byte_equal(name: str, tmp_path: Path
 def test_three_ranks_sum_gradients_in_the_same_order_before_and_after_a_resume(tmp_path: Path) -> None:
     # With two ranks any order of summing gives the same bits; three are the first to tell.
     undisturbed = train_to_end(tmp_path / "undisturbed", TRAIN, ranks=3)
-    _disturb(tmp_path / "disturbed", 40, _terminate, ranks=3)
-    _assert_equal(tmp_path / "disturbed", undisturbed)
+    train_disturbed(tmp_path / "disturbed", TRAIN, 40, _terminate, ranks=3)
+    assert_same_results(tmp_path / "disturbed", undisturbed)
 
 
 @pytest.mark.slow

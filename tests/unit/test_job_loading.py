@@ -171,7 +171,8 @@ def test_a_missing_key_points_at_the_mapping_that_lacks_it() -> None:
 def test_the_tag_of_a_union_is_no_part_of_a_field_path() -> None:
     assert errors_of(JOB.replace("{kind: digits}", "{kind: idx, idx: 1}")) == [
         "job.yaml:7:3 train.data.path: required",
-        "job.yaml:7:21 train.data.idx: unknown key (allowed validation_fraction, split_seed, image_size, augment, "
+        "job.yaml:7:21 train.data.idx: unknown key (allowed validation_fraction, split_seed, samples_per_class, "
+        "class_shares, normalization, image_size, augment, "
         "kind, path, classes)",
     ]
 

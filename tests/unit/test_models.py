@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from trainer.config.model import Model
+from trainer.config.model import ImageModel
 from trainer.config.torchvision_models import TORCHVISION_CLASSIFIERS
 from trainer.exits import ConfigError
 from trainer.models import MODELS, build_model, required_channels
@@ -42,8 +42,8 @@ FAMILIES = {
 TOO_SMALL = {"alexnet": 32, "convnext_tiny": 28, "densenet121": 28, "googlenet": 8, "inception_v3": 64, "vgg11": 28}
 
 
-def _config(name: str, **fields: Any) -> Model:
-    config: Model = TypeAdapter[Model](Model).validate_python({"name": name, **fields})
+def _config(name: str, **fields: Any) -> ImageModel:
+    config: ImageModel = TypeAdapter[ImageModel](ImageModel).validate_python({"name": name, **fields})
     return config
 
 
@@ -109,9 +109,10 @@ def test_the_seed_decides_the_weights() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_only_torchvisions_models_insist_on_colour() -> None:
-    assert [required_channels(_config(name)) for name in ("feed-forward", "convnet", "resnet18")] == [None, None, 3]
-    assert len(MODELS) == 3
+def test_networks_that_may_start_from_weights_of_photographs_insist_on_colour() -> None:
+    names = ("feed-forward", "convnet", "transformer", "efficientnet-lite0", "resnet18")
+    assert [required_channels(_config(name)) for name in names] == [None, None, None, 3, 3]
+    assert len(MODELS) == len(names)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -38,6 +38,29 @@ def test_grey_is_repeated_where_the_model_wants_colour() -> None:
     assert torch.equal(colour[:, 2:], Preprocess([0.4], [0.2])(grey))
 
 
+@pytest.mark.parametrize("channels", [None, 3])
+@pytest.mark.parametrize("size", [None, 5])
+def test_grey_becomes_colour_before_it_is_normalised_where_there_are_means_of_colours(
+    channels: int | None, size: int | None
+) -> None:
+    grey = torch.randint(0, 256, (4, 1, 10, 12), dtype=torch.uint8)
+    before = grey.clone()
+    preprocess = Preprocess(MEAN, STD, size, channels)
+    result = preprocess(grey)
+    assert preprocess.output_shape((1, 10, 12)) == tuple(result.shape[1:])
+    expected = Preprocess(MEAN, STD, size)(grey.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(result, expected)
+    assert not torch.equal(result[:, 0], result[:, 1])
+    assert torch.equal(grey, before)
+
+
+def test_grey_that_becomes_colour_can_be_exported() -> None:
+    preprocess = Preprocess(MEAN, STD, image_size=6)
+    grey = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    program = torch.export.export(preprocess, (grey[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.testing.assert_close(program.module()(grey), preprocess(grey))
+
+
 def test_colour_is_not_turned_grey() -> None:
     with pytest.raises(ValueError, match="cannot turn 3 channels into 1"):
         Preprocess(MEAN, STD, channels=1)

@@ -58,7 +58,7 @@ class _Tags(HTMLParser):
 def report(tmp_path: Path) -> str:
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "learning_curves.png").write_bytes(PNG)
-    write_report(tmp_path, RUN, SUMMARY, CLASSES)
+    write_report(tmp_path, RUN, {**SUMMARY, "report": CLASSES})
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -110,5 +110,12 @@ def test_a_matrix_of_numbers_is_left_to_the_picture(report: str) -> None:
 
 
 def test_a_run_without_plots_or_details_has_a_report_too(tmp_path: Path) -> None:
-    write_report(tmp_path, {}, {}, CLASSES)
-    assert "<h2>Classes</h2>" in (tmp_path / "report.html").read_text()
+    write_report(tmp_path, {}, {})
+    assert "<h2>Configuration</h2>" in (tmp_path / "report.html").read_text()
+
+
+def test_a_task_without_classes_shows_the_sizes_of_its_splits(tmp_path: Path) -> None:
+    write_report(tmp_path, RUN, {"samples": {"train": 1000, "test": 30}})
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Classes</h2>" not in page
+    assert '<tr><td>all</td><td class="number">1,000</td><td class="number">30</td></tr>' in page

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.config.model import FeedForward
 from trainer.engine.state import RunningLoss, TrainState, load_optimizer
+from trainer.models.freezing import Freezing
 
 
 def _network() -> nn.Module:
@@ -20,7 +22,13 @@ def _state(optimizer: str) -> TrainState:
         if optimizer == "adamw"
         else torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9, fused=True)
     )
-    return TrainState(network, made, torch.amp.GradScaler("cpu", enabled=False), RunningLoss.on(torch.device("cpu")))
+    return TrainState(
+        network,
+        Freezing.of(FeedForward(name="feed-forward"), network),
+        made,
+        torch.amp.GradScaler("cpu", enabled=False),
+        RunningLoss.on(torch.device("cpu")),
+    )
 
 
 def _step(state: TrainState, seed: int) -> None:
@@ -53,7 +61,7 @@ def test_a_restored_state_takes_the_same_next_steps(optimizer: str) -> None:
 def test_moments_come_back_in_the_memory_layout_of_their_parameter() -> None:
     state = _state("adamw")
     weight = next(iter(state.model.parameters()))
-    load_optimizer(state.optimizer, {"0.exp_avg": torch.randn(8, 3, 3, 3)})
+    load_optimizer(state.optimizer, state.model, {"0.weight.exp_avg": torch.randn(8, 3, 3, 3)})
     assert state.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
 
 

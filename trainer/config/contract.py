@@ -3,7 +3,7 @@
 from typing import Any
 
 from trainer.config.base import Config
-from trainer.config.train import TrainConfig
+from trainer.config.train import Train
 
 # What lands in <results>/<namespace>/<job>/, relative to that folder.
 RUN_FILE = "run.json"
@@ -40,5 +40,5 @@ class RunFile(Config):
     """The job's spec as submitted, for the record and for field diffs."""
     image: str | None = None
     """Container image, by digest where it was resolved."""
-    train: TrainConfig
+    train: Train
     """What to train."""

@@ -18,13 +18,25 @@ class Augment(Config):
     """Pad by this many pixels on each side, then crop back to the original size at a random place (pixels)."""
 
 
-class ImageData(Config):
-    """What every image data set has in common."""
+class DataSet(Config):
+    """What every data set has in common."""
 
     validation_fraction: Fraction = 0.0
-    """Share of the training samples held out, class by class, to choose the best checkpoint (0 = none)."""
+    """Share of the training samples held out to choose the best checkpoint (0 = none); class by class for images."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the splits; kept apart from `seed` so that repeats train on the same samples."""
+
+
+class ImageData(DataSet):
+    """What every image data set has in common."""
+
+    samples_per_class: Annotated[int, Field(ge=1)] | None = None
+    """Train on so many samples of each class only, drawn by `split_seed`, before `class_shares`. Default: on all."""
+    class_shares: dict[str, Annotated[float, Field(gt=0.0, le=1.0)]] = Field({})
+    """Keep only this share of a class's training samples, drawn by `split_seed`, such as {"8": 0.05}."""
+    normalization: Literal["data", "imagenet"] = "data"
+    """Mean and deviation of the channels: of the training samples, or those that ImageNet weights were trained with,
+    which make three channels of grey."""
     image_size: Annotated[int, Field(ge=4, le=2048)] | None = None
     """Side of the square images given to the model (pixels). Default: as stored; 224 for image-folder."""
     augment: Augment = Augment()
@@ -66,4 +78,25 @@ class ImageFolder(ImageData):
     """With `skip`: the job still ends when more than this share is unreadable."""
 
 
-Data = Annotated[Digits | Idx | ImageFolder, Field(discriminator="kind")]
+Images = Annotated[Digits | Idx | ImageFolder, Field(discriminator="kind")]
+
+
+class Pairs(DataSet):
+    """A TSV file of two columns, source and target, such as words and their pronunciations; UTF-8, one pair a line."""
+
+    kind: Literal["pairs"]
+    """Selects this data set."""
+    path: Annotated[str, Field(min_length=1)]
+    """The file, as the pod sees it. Lines that are empty or start with `#` are left out."""
+    test_path: Annotated[str, Field(min_length=1)] | None = None
+    """A file of pairs kept for the test. Default: `test_fraction` of `path`."""
+    source_tokens: Literal["characters", "words"] = "characters"
+    """What a token of the source is: a character, or what stands between white space."""
+    target_tokens: Literal["characters", "words"] = "words"
+    """What a token of the target is."""
+    lowercase: bool = False
+    """Read the source in lower case."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """Share of the pairs kept for the test, without a `test_path`; a hash of `split_seed` and the source decides."""
+    max_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Pairs with a longer source or target are an error (tokens)."""

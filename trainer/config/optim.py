@@ -1,8 +1,8 @@
 """Loss, optimizer and learning-rate schedule."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config.base import Config
 from trainer.config.model import Probability
@@ -19,6 +19,35 @@ class CrossEntropy(Config):
     """Selects this loss."""
     label_smoothing: Probability = 0.0
     """Share of each target spread evenly over all classes (Szegedy et al., 2016)."""
+
+
+class Focal(Config):
+    """Cross-entropy that counts samples the less the surer the model is of their class (Lin et al., 2017)."""
+
+    name: Literal["focal"]
+    """Selects this loss."""
+    gamma: Annotated[float, Field(ge=0.0, le=10.0)] = 2.0
+    """How much less: a sample of probability p counts (1 - p)^gamma. 0 is cross-entropy."""
+    alpha: Annotated[float, Field(gt=0.0)] | dict[str, Annotated[float, Field(gt=0.0)]] | None = None
+    """Weight of all classes, or of those named, such as {"8": 4.0}; the others weigh 1. With `sigmoid`, a number is the
+    weight of a class's own samples and 1 - alpha that of the others."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    """Classes exclude each other (softmax), or each is a yes or no of its own (sigmoid), as in the paper."""
+    label_smoothing: Probability = 0.0
+    """Share of each target spread evenly over all classes; with `sigmoid`, between yes and no."""
+
+    @model_validator(mode="after")
+    def _alpha_is_a_share(self) -> Self:
+        if (
+            self.activation == "sigmoid"
+            and self.alpha is not None
+            and not (isinstance(self.alpha, float) and self.alpha < 1.0)
+        ):
+            raise ValueError(f"alpha: must be a number below 1 with activation sigmoid (got {self.alpha})")
+        return self
+
+
+Loss = Annotated[CrossEntropy | Focal, Field(discriminator="name")]
 
 
 class Sgd(Config):

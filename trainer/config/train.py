@@ -1,13 +1,20 @@
-"""TrainConfig: everything that decides what a training run computes."""
+"""Everything that decides what a training run computes: TrainConfig, and its form for each task."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from trainer.config.base import Config
-from trainer.config.data import Data
-from trainer.config.model import Model
-from trainer.config.optim import Constant, Cosine, CrossEntropy, Optimizer, Schedule, Sgd
+from trainer.config.data import DataSet, ImageFolder, Images, Pairs
+from trainer.config.model import ImageModel, SequenceModel
+from trainer.config.optim import Constant, Cosine, CrossEntropy, Loss, Optimizer, Schedule, Sgd
+
+_PATHS = (("data", "path"), ("data", "test_path"), ("model", "weights"))
+
+
+def _path_or_none(weights: str | None) -> str | None:
+    """Weights are a path or a name of torchvision's."""
+    return weights if weights and weights.startswith("/") else None
 
 
 class Checkpoints(Config):
@@ -41,20 +48,49 @@ class Restarts(Config):
     """The supervisor ends the run as failed after this long (seconds). Default: no limit."""
 
 
-class TrainConfig(Config):
-    """What is trained, on what, and how."""
+class TeacherForcing(Config):
+    """Which tokens the decoder reads as it learns: the true ones, or more and more of its own (Bengio et al., 2015)."""
 
-    task: Literal["image-classification"]
+    final_share: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Share of true tokens in the last step; it falls evenly from 1, which it is up to the end of `constant_epochs`."""
+    constant_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs with true tokens only, before the share falls."""
+
+
+class Decoding(Config):
+    """How the output sequence is searched."""
+
+    beam: Annotated[int, Field(ge=1, le=100)] = 5
+    """Beams kept for the test and for predictions; 1 is greedy. Evaluations between epochs are greedy."""
+    length_penalty: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
+    """Power of the length (tokens, and the end) that a beam's log-probability is divided by; 0 compares probabilities."""
+    max_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Longest output (tokens); it is ended there."""
+
+
+class EarlyStop(Config):
+    """End before the last epoch when the validation split no longer gains."""
+
+    patience: Annotated[int, Field(ge=1)] = 5
+    """Evaluations in a row without a gain after which training ends."""
+    min_gain: Annotated[float, Field(ge=0.0)] = 0.0
+    """A gain must be more than this, in the unit of the metric that chooses the best checkpoint."""
+
+
+class TrainConfig(Config):
+    """What every task has in common; `task` decides which of its forms it is."""
+
+    task: str
     """What kind of problem this is."""
     epochs: Annotated[int, Field(ge=1)]
     """Passes over the training data. More epochs continue a finished job."""
     batch_size: Annotated[int, Field(ge=1)]
     """Samples per optimizer step over all ranks, accumulation included."""
-    data: Data
-    """Data set, splits and augmentation."""
-    model: Model
+    data: DataSet
+    """Data set and its splits."""
+    model: Config
     """Network."""
-    loss: CrossEntropy = CrossEntropy(name="cross-entropy")
+    loss: Config
     """Loss function."""
     optimizer: Optimizer
     """Optimizer."""
@@ -78,12 +114,21 @@ class TrainConfig(Config):
     """Seed of initial weights, sample order, augmentation and dropout."""
     evaluate_every_epochs: Annotated[int, Field(ge=1)] = 1
     """Evaluate after every so many epochs; the last epoch is always evaluated."""
+    early_stop: EarlyStop | None = None
+    """End early; needs data.validation_fraction. Default: train all epochs."""
     checkpoint: Checkpoints = Checkpoints()
     """When the state is saved."""
     logging: Logging = Logging()
     """How often numbers are written. Not part of a job's identity."""
     restarts: Restarts = Restarts()
     """How often a crashed run is tried again."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Files and folders that the run reads, as the pod sees them, by the field that names them."""
+        named = {f"{part}.{name}": getattr(getattr(self, part), name, None) for part, name in _PATHS}
+        named["model.weights"] = _path_or_none(named["model.weights"])
+        return {field: path for field, path in named.items() if path is not None}
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
@@ -95,4 +140,39 @@ class TrainConfig(Config):
             raise ValueError("optimizer.nesterov: needs momentum > 0")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: fp16 needs a GPU (allowed on device cpu: fp32, bf16)")
+        if self.early_stop and self.data.validation_fraction == 0 and not isinstance(self.data, ImageFolder):
+            raise ValueError("early_stop: needs a validation split; set data.validation_fraction")
         return self
+
+
+class ImageClassification(TrainConfig):
+    """Tell which of several classes an image shows."""
+
+    task: Literal["image-classification"]
+    """What kind of problem this is."""
+    data: Images
+    """Data set, splits and augmentation."""
+    model: ImageModel
+    """Network."""
+    loss: Loss = CrossEntropy(name="cross-entropy")
+    """Loss function."""
+
+
+class SequenceToSequence(TrainConfig):
+    """Turn one sequence of tokens into another, such as a word into its pronunciation."""
+
+    task: Literal["sequence-to-sequence"]
+    """What kind of problem this is."""
+    data: Pairs
+    """Pairs of sequences, and their splits."""
+    model: SequenceModel
+    """Network."""
+    loss: CrossEntropy = CrossEntropy(name="cross-entropy")
+    """Loss of each token of the target, averaged over tokens."""
+    teacher_forcing: TeacherForcing = TeacherForcing()
+    """What the decoder reads while it is trained."""
+    decoding: Decoding = Decoding()
+    """How outputs are found once it is trained."""
+
+
+Train = Annotated[ImageClassification | SequenceToSequence, Field(discriminator="task")]

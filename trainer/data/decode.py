@@ -51,6 +51,23 @@ def decode_image(data: bytes, size: int) -> Image.Image:
         raise UndecodableImage(str(error) or type(error).__name__) from error
 
 
+def decode_to_shape(data: bytes, shape: Shape) -> npt.NDArray[np.uint8]:
+    """Decode an image file to ``shape`` (1 or 3 channels, height and width in pixels): uint8 [C, H, W].
+
+    The same steps that a folder of images takes; where ``shape`` is not square, the sides are then scaled to it.
+
+    Raises:
+        UndecodableImage: As for ``decode_image``, or the number of channels is neither.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise UndecodableImage(f"the network takes {channels} channels; files have 1 or 3")
+    image = decode_image(data, max(height, width))
+    if height != width:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return channels_first(image) if channels == 3 else np.asarray(image.convert("L"))[None]
+
+
 def _central_square(image: Image.Image, size: int) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise UndecodableImage(f"{image.width}x{image.height} pixels; expected at most {MAX_PIXELS} in all")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.config.data import Idx
 from trainer.data.images import ImageSet, ImageSplits, InMemoryImages
-from trainer.data.splits import carve_validation
+from trainer.data.splits import carve_validation, thin
 from trainer.data.statistics import mean_and_std, pixel_histogram
 from trainer.exits import DataError
 
@@ -28,8 +28,8 @@ def load_idx(config: Idx) -> ImageSplits:
     """Read the four files of ``config.path``: train-* is the training data, t10k-* the test.
 
     Raises:
-        DataError: A file is missing, damaged or not IDX; images and labels differ in number; or ``classes`` does not
-            name every label.
+        DataError: A file is missing, damaged or not IDX; images and labels differ in number; ``classes`` does not name
+            every label; or the training split cannot be split or thinned as ``config`` says.
     """
     folder = Path(config.path)
     if not folder.is_dir():
@@ -42,6 +42,7 @@ def load_idx(config: Idx) -> ImageSplits:
         )
     classes = _class_names(config, folder, train, test)
     train, validation = carve_validation(train, config)
+    train = thin(train, config, classes)
     mean, std = mean_and_std(pixel_histogram(train))
     return ImageSplits(train, validation, test, classes, mean, std)
 

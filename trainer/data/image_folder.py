@@ -12,7 +12,7 @@ from trainer.data.decode import SUFFIXES, UndecodableImage, decode_image
 from trainer.data.decode_together import Decoded, Outcome, decode_together
 from trainer.data.images import ImageSet, ImageSplits, PackedStrings
 from trainer.data.node import Node
-from trainer.data.splits import stratified_split
+from trainer.data.splits import is_thinned, stratified_split, thinned
 from trainer.data.statistics import mean_and_std
 from trainer.exits import DataError
 
@@ -38,13 +38,18 @@ def load_image_folder(config: ImageFolder, node: Node) -> ImageSplits:
     """List, split and decode the images below ``config.path``.
 
     With ``train/`` beside it, ``test/`` is the test split; ``val/`` is too where there is no ``test/``, and the
-    validation split otherwise. Splits are drawn before anything is decoded, so a damaged file moves no other.
+    validation split otherwise. Splits are drawn before anything is decoded, so a damaged file moves no other. Files
+    that thinning leaves out are not read at all.
 
     Raises:
-        DataError: A folder is missing, a class has no image, or more files are unreadable than ``config`` allows.
+        DataError: A folder is missing, a class has no image or too few, or more files are unreadable than ``config``
+            allows.
     """
     listing = list_images(Path(config.path))
     splits = _assign(config, listing)
+    if is_thinned(config):
+        listing = _only_used(listing, splits)
+        splits = listing.splits
     counted = torch.zeros(len(listing.files), dtype=torch.bool)
     counted[splits["train"]] = True
     decoded = decode_together(listing.root, listing.files, counted, config.image_size or DEFAULT_IMAGE_SIZE, node)
@@ -113,7 +118,7 @@ def _image_files(folder: Path, root: Path) -> list[str]:
 
 
 def _assign(config: ImageFolder, listing: Listing) -> dict[str, Tensor]:
-    """Sample ids of each split, drawing those that have no folder of their own."""
+    """Sample ids of each split, drawing those that have no folder of their own and thinning the training split."""
     splits = dict(listing.splits)
     if config.validation_fraction and "validation" in splits:
         raise DataError(f"{listing.root}: has val/ already; expected train.data.validation_fraction: 0")
@@ -122,7 +127,18 @@ def _assign(config: ImageFolder, listing: Listing) -> dict[str, Tensor]:
             train = splits["train"]
             kept, held_out = stratified_split(listing.labels[train], fraction, config.split_seed)
             splits["train"], splits[name] = train[kept], train[held_out]
+    if is_thinned(config):
+        train = splits["train"]
+        splits["train"] = train[thinned(listing.labels[train], config, listing.classes)]
     return splits
+
+
+def _only_used(listing: Listing, splits: dict[str, Tensor]) -> Listing:
+    """The listing of the files of ``splits`` alone, in their old order; a file's place, and so its id, is a new one."""
+    used = torch.cat(list(splits.values())).sort().values
+    files = PackedStrings([listing.files[index] for index in used.tolist()])
+    ids = {name: torch.searchsorted(used, old) for name, old in splits.items()}
+    return Listing(listing.root, listing.classes, files, listing.labels[used], ids)
 
 
 def _unusable(config: ImageFolder, listing: Listing, decoded: Decoded) -> list[str]:

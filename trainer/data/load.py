@@ -1,9 +1,10 @@
 """One function that reads any data set, by a plain dict from the kind of its config."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from trainer.config.data import Data, Digits, Idx, ImageFolder
+from trainer.config.data import Digits, Idx, ImageFolder, Images
 from trainer.data.digits import load_digits
 from trainer.data.idx import load_idx
 from trainer.data.image_folder import load_image_folder
@@ -16,11 +17,18 @@ LOADERS: dict[type, Callable[[Any, Node], ImageSplits]] = {
     ImageFolder: load_image_folder,
 }
 
+# Of red, green and blue over ImageNet's training images, pixels in 0..1: what torchvision's weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def load_images(
-    data: Data, *, local_rank: int = 0, local_ranks: int = 1, barrier: Callable[[], None] = lambda: None
+    data: Images, *, local_rank: int = 0, local_ranks: int = 1, barrier: Callable[[], None] = lambda: None
 ) -> ImageSplits:
     """Read ``data`` and split it; every rank of a job gets the same splits.
+
+    With ``normalization: imagenet`` mean and std have three entries, for grey images too: ``Preprocess`` then makes
+    colour of them.
 
     Args:
         data: What to read.
@@ -31,4 +39,7 @@ def load_images(
     Raises:
         DataError: The data is missing, unreadable, or not what the configuration says; on all ranks of the node alike.
     """
-    return LOADERS[type(data)](data, Node(local_rank, local_ranks, barrier))
+    splits = LOADERS[type(data)](data, Node(local_rank, local_ranks, barrier))
+    if data.normalization == "imagenet":
+        splits = replace(splits, mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
+    return splits

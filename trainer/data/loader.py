@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from trainer.data.augment import Augmenter
+from trainer.data.batch import Batch, StepBatches
 from trainer.data.images import ImageSet, InMemoryImages
 from trainer.data.preprocess import Preprocess
 from trainer.data.sampler import epoch_order, evaluation_shard, micro_batches
 from trainer.runtime.distributed import Ranks
 
-Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 512
 
 
@@ -33,7 +33,7 @@ class Loader:
     accumulate: int
     memory_format: torch.memory_format
 
-    def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
         """This rank's micro-batches of each step of ``epoch`` from ``start`` on: float images, int64 labels."""
         order = epoch_order(seed=self.seed, epoch=epoch, samples=len(self.train))
         shares = (
@@ -48,19 +48,21 @@ class Loader:
             for step in range(start, steps)
         )
         for parts in _read_ahead(self.train, shares):
-            yield [self._prepare(*part, epoch=epoch) for part in parts]
+            yield StepBatches([self._prepare(*part, epoch=epoch) for part in parts], units=self.batch_size)
 
     def _prepare(self, images: Tensor, labels: Tensor, sample_ids: Tensor, *, epoch: int) -> Batch:
         images, labels = self._to_device(images), self._to_device(labels)
-        pixels = self.preprocess(self.augment(images, epoch, sample_ids))
-        return pixels.contiguous(memory_format=self.memory_format), labels
+        return self._batch(self.augment(images, epoch, sample_ids), labels)
 
     def evaluation(self, split: ImageSet) -> Iterator[Batch]:
         """This rank's samples of ``split``, each once, in order, without augmentation."""
         shard = evaluation_shard(samples=len(split), rank=self.ranks.rank, world_size=self.ranks.world_size)
         for [(images, labels, _)] in _read_ahead(split, ([part] for part in torch.split(shard, EVALUATION_BATCH))):
-            pixels = self.preprocess(self._to_device(images))
-            yield pixels.contiguous(memory_format=self.memory_format), self._to_device(labels)
+            yield self._batch(self._to_device(images), self._to_device(labels))
+
+    def _batch(self, images: Tensor, labels: Tensor) -> Batch:
+        pixels = self.preprocess(images).contiguous(memory_format=self.memory_format)
+        return Batch((pixels,), labels, samples=len(labels), units=len(labels))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         if self.ranks.device.type == "cpu":

@@ -8,16 +8,16 @@ from trainer.data.images import Shape
 
 
 class Preprocess(nn.Module):
-    """Resize, normalise and, where the model wants colour, repeat grey: uint8 [B, C, H, W] to float32.
+    """Resize, normalise and, where colour is wanted, repeat grey: uint8 [B, C, H, W] to float32.
 
     Args:
-        mean: Mean of each stored channel, pixels in 0..1.
-        std: Standard deviation of each stored channel, pixels in 0..1.
+        mean: Mean of each channel, pixels in 0..1: of the stored ones, or of the colours that grey is to become.
+        std: Standard deviation of each of these channels, pixels in 0..1.
         image_size: Side of the square given to the model (pixels); None keeps the stored size.
-        channels: How many channels the model expects; None keeps the stored ones.
+        channels: How many channels the model expects; None is as many as there are means.
 
     Raises:
-        ValueError: The model expects another number of channels and the images are not grey.
+        ValueError: The model expects another number of channels than there are means, and they are not those of grey.
     """
 
     scale: Tensor
@@ -47,6 +47,8 @@ class Preprocess(nn.Module):
         if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
             size = (self.image_size, self.image_size)
             pixels = functional.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+        if pixels.shape[1] < len(self.scale):  # grey, but each colour has a mean of its own: they differ from here on
+            pixels = pixels.repeat(1, len(self.scale), 1, 1)
         # In place: on a CPU three times as fast as addcmul, which cannot vectorise over broadcast operands.
         pixels = pixels.mul_(self.scale).add_(self.shift)
         return pixels if pixels.shape[1] == self.channels else pixels.expand(-1, self.channels, -1, -1)

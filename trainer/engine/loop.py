@@ -7,18 +7,15 @@ from pathlib import Path
 import torch
 
 from trainer.config.train import TrainConfig
-from trainer.data.images import ImageSplits
-from trainer.data.loader import Loader
-from trainer.engine.evaluate import Evaluator
 from trainer.engine.state import TrainState
 from trainer.engine.step import StepResult, TrainStep
 from trainer.exits import InfrastructureError, Preempted
-from trainer.metrics import classification_summary
 from trainer.output.attempts import check_not_superseded
 from trainer.output.checkpoint import Checkpoint, Checkpointer
 from trainer.output.results import RunWriter
 from trainer.runtime.distributed import DelayedAgreement, Ranks
 from trainer.runtime.signals import LeaveRequest
+from trainer.tasks.base import Split, Task
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +32,8 @@ class TrainingLoop:
         config: TrainConfig,
         *,
         state: TrainState,
-        splits: ImageSplits,
-        loader: Loader,
+        task: Task,
         step: TrainStep,
-        evaluator: Evaluator,
         checkpointer: Checkpointer,
         writer: RunWriter | None,
         ranks: Ranks,
@@ -49,10 +44,8 @@ class TrainingLoop:
     ) -> None:
         self._config = config
         self._state = state
-        self._splits = splits
-        self._loader = loader
+        self._task = task
         self._step = step
-        self._evaluate = evaluator
         self._checkpointer = checkpointer
         self._writer = writer
         self._ranks = ranks
@@ -63,21 +56,28 @@ class TrainingLoop:
         self._steps_per_epoch = steps_per_epoch
 
     def run(self) -> None:
-        """Train until every epoch is closed.
+        """Train until every epoch is closed, or the validation split has stopped gaining.
 
         Raises:
             Preempted: the ranks were asked to leave, and have saved.
         """
         progress = self._state.progress
-        while progress.epochs_closed < self._config.epochs:
+        while not self._ended:
             epoch = progress.epochs_closed
             done = progress.step - epoch * self._steps_per_epoch
-            for batches in self._loader.epoch(epoch, start=done, steps=self._steps_per_epoch):
+            self._step.begin_epoch(epoch)
+            for batches in self._task.epoch(epoch, start=done, steps=self._steps_per_epoch):
                 self._log(self._step(batches))
                 self._save_between_epochs()
                 self._leave_if_asked()
             with self._writer.off_the_clock() if self._writer else nullcontext():
                 self._close_epoch()
+
+    @property
+    def _ended(self) -> bool:
+        progress, early_stop = self._state.progress, self._config.early_stop
+        stopped = early_stop is not None and progress.evaluations_without_gain >= early_stop.patience
+        return stopped or progress.epochs_closed >= self._config.epochs
 
     def _log(self, result: StepResult) -> None:
         progress = self._state.progress
@@ -90,14 +90,13 @@ class TrainingLoop:
                 epoch=progress.epochs_closed + 1,
                 epochs=self._config.epochs,
                 loss=progress.last_loss,
-                batch_size=self._config.batch_size,
             )
 
     def _write_window(self, result: StepResult) -> None:
         progress, window = self._state.progress, self._state.loss.window
-        loss_sum, samples = self._ranks.sum(window.clone()).tolist()
+        loss_sum, units = self._ranks.sum(window.clone()).tolist()
         window.zero_()
-        progress.last_loss = loss_sum / samples
+        progress.last_loss = loss_sum / units
         if self._writer:
             self._writer.write_step(
                 step=progress.step,
@@ -105,7 +104,6 @@ class TrainingLoop:
                 loss=progress.last_loss,
                 lr=result.learning_rate,
                 grad_norm=float(result.grad_norm),
-                samples=int(samples),
             )
 
     def _save_between_epochs(self) -> None:
@@ -122,15 +120,16 @@ class TrainingLoop:
         """Evaluate, write the epoch's line and save, as far as each is due."""
         progress = self._state.progress
         epoch = progress.epochs_closed + 1
-        last = epoch == self._config.epochs
         improved = False
-        if last or epoch % self._config.evaluate_every_epochs == 0:
+        if epoch == self._config.epochs or epoch % self._config.evaluate_every_epochs == 0:
             improved = self._evaluate_epoch(epoch)
         self._state.loss.epoch.zero_()
         progress.epochs_closed = epoch
         if improved:
             progress.best_step = progress.step
-        if last or improved or epoch % self._config.checkpoint.every_epochs == 0:
+        if self._ended and epoch < self._config.epochs and self._writer:
+            log.info("stopped early: %d evaluations without a gain", progress.evaluations_without_gain)
+        if self._ended or improved or epoch % self._config.checkpoint.every_epochs == 0:
             self.save()
 
     def _evaluate_epoch(self, epoch: int) -> bool:
@@ -138,38 +137,37 @@ class TrainingLoop:
 
         Without a validation split nothing is selected: the best checkpoint is the newest.
         """
-        progress, splits = self._state.progress, self._splits
+        progress = self._state.progress
         self._share_buffers()
-        split, samples = ("validation", splits.validation) if splits.validation else ("test", splits.test)
-        evaluation = self._evaluate(samples)
-        loss_sum, seen = self._ranks.sum(self._state.loss.epoch.clone()).tolist()
-        scores = classification_summary(evaluation.confusion, splits.classes)
-        train_loss = loss_sum / seen
+        split: Split = "validation" if self._task.has_validation else "test"
+        evaluation = self._task.evaluate(split)
+        loss_sum, units = self._ranks.sum(self._state.loss.epoch.clone()).tolist()
+        scores = {"loss": evaluation.loss, **evaluation.scores}
         if self._writer:
+            shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
             log.info(
-                "epoch %d of %d: train loss %.4f, %s loss %.4f, accuracy %.4f",
-                epoch,
-                self._config.epochs,
-                train_loss,
-                split,
-                evaluation.loss,
-                evaluation.accuracy,
+                "epoch %d of %d: train loss %.4f, %s %s", epoch, self._config.epochs, loss_sum / units, split, shown
             )
             self._writer.write_epoch(
-                step=progress.step,
-                epoch=epoch,
-                train_loss=train_loss,
-                split=split,
-                scores={
-                    "loss": evaluation.loss,
-                    "accuracy": evaluation.accuracy,
-                    "macro_f1": scores["macro"]["f1"],
-                },
+                step=progress.step, epoch=epoch, train_loss=loss_sum / units, split=split, scores=scores
             )
-        if splits.validation and progress.best_value is not None and evaluation.accuracy <= progress.best_value:
+        if split == "test":
+            return True
+        value = evaluation.scores[self._task.selection.score]
+        self._count_gain(value)
+        if progress.best_value is not None and self._task.selection.gain(value, progress.best_value) <= 0:
             return False
-        progress.best_value = evaluation.accuracy if splits.validation else None
+        progress.best_value = value
         return True
+
+    def _count_gain(self, value: float) -> None:
+        """Count the evaluations that did not gain enough; small gains add up to one that counts."""
+        progress, early_stop = self._state.progress, self._config.early_stop
+        enough = early_stop.min_gain if early_stop else 0.0
+        if progress.gained_value is None or self._task.selection.gain(value, progress.gained_value) > enough:
+            progress.gained_value, progress.evaluations_without_gain = value, 0
+        else:
+            progress.evaluations_without_gain += 1
 
     def _share_buffers(self) -> None:
         """Give all ranks rank 0's BatchNorm statistics, which is what a checkpoint holds."""
@@ -197,10 +195,15 @@ class TrainingLoop:
         state = self._state
         state.progress.metrics_bytes = writer.metrics_bytes()
         step = state.progress.step
-        self._checkpointer.save(Checkpoint(step, state.tensors(), state.values(loss_rows)))
+        values = {**state.values(loss_rows), "network": self._task.network().model_dump(mode="json")}
+        self._checkpointer.save(Checkpoint(step, state.tensors(), values))
         best = state.progress.best_step
         if best == step:
-            value = state.progress.best_value
-            chosen = {"selected_by": "validation accuracy", "value": value} if value else {"selected_by": "last epoch"}
+            chosen = {"selected_by": selected_by(self._task), "value": state.progress.best_value}
             self._checkpointer.mark_best({"step": step, "epoch": state.progress.epochs_closed, **chosen})
         self._checkpointer.expire(best_step=best)
+
+
+def selected_by(task: Task) -> str:
+    """What chose the best checkpoint, in words."""
+    return f"validation {task.selection.score.replace('_', ' ')}" if task.has_validation else "last epoch"

@@ -10,40 +10,23 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config.train import TrainConfig
+from trainer.data.batch import Batch, StepBatches
 from trainer.engine.state import TrainState
-from trainer.exits import ConfigError, NonFiniteError
-from trainer.losses import build_loss
-from trainer.optim import clip_gradients, learning_rate_factor, set_learning_rate
+from trainer.exits import NonFiniteError
+from trainer.optim import build_optimizer, clip_gradients, learning_rate_factor, set_learning_rate
 from trainer.runtime.determinism import derive_seed
 from trainer.runtime.distributed import Ranks
+from trainer.runtime.precision import autocast
+from trainer.tasks.base import Task
 
 # The fp16 scaler halves its scale at each skip: from 65,536 it is at 1 after 16, so more in a row is divergence.
 MAX_SCALER_SKIPS = 30
 
-Batch = tuple[Tensor, Tensor]
-
-
-def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """The arithmetic that ``precision`` asks for."""
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.precision)
-    return torch.autocast(device.type, half) if half else nullcontext()
-
-
-def build_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
-    """A loss scaler, doing nothing except in fp16."""
-    if config.precision == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision: fp16 needs a GPU, and this rank runs on a CPU (allowed here: fp32, bf16)")
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves to be logged; the tensors stay on the device."""
+    """What a step leaves to be logged; the norm stays on the device."""
 
-    loss_sum: Tensor
-    """This rank's summed loss, a scalar."""
-    samples: int
-    """How many samples that sum covers."""
     grad_norm: Tensor
     """Global L2 norm of the gradient before clipping, a scalar, equal on all ranks."""
     learning_rate: float
@@ -52,16 +35,23 @@ class StepResult:
 class TrainStep:
     """Turns micro-batches into one update, equal on all ranks.
 
-    Each rank's summed loss is divided by the global batch and multiplied by the number of ranks, so that the mean that
-    DistributedDataParallel takes over ranks is the mean over samples, however unevenly they are shared.
+    Each rank's summed loss is divided by the terms of the global batch and multiplied by the number of ranks, so that
+    the mean that DistributedDataParallel takes over ranks is the mean over all terms, however unevenly they are shared.
     """
 
-    def __init__(self, config: TrainConfig, state: TrainState, ranks: Ranks, *, steps_per_epoch: int) -> None:
+    def __init__(
+        self, config: TrainConfig, state: TrainState, task: Task, ranks: Ranks, *, steps_per_epoch: int
+    ) -> None:
         self._config = config
         self._state = state
+        self._task = task
         self._ranks = ranks
         self._steps_per_epoch = steps_per_epoch
-        self._criterion = build_loss(config.loss)
+        self._wrap()
+
+    def _wrap(self) -> None:
+        """Share gradients between ranks, of the parameters that are trainable now."""
+        state, ranks = self._state, self._ranks
         self.network: nn.Module = state.model
         if ranks.world_size > 1:
             self.network = DistributedDataParallel(
@@ -71,32 +61,37 @@ class TrainStep:
             )
         self._settled = ranks.world_size == 1
 
-    def __call__(self, batches: list[Batch]) -> StepResult:
+    def begin_epoch(self, epoch: int) -> None:
+        """Unfreeze what learns from ``epoch`` (from 0) on; optimizer moments of what learned before stay."""
+        state = self._state
+        if state.freezing.enter(epoch):
+            state.replace_optimizer(build_optimizer(self._config.optimizer, state.model))
+            self._wrap()
+
+    def __call__(self, batches: StepBatches) -> StepResult:
         """Take step ``progress.step`` on this rank's micro-batches and count it."""
         state, config = self._state, self._config
         if not self._settled:
-            self._settle_buckets(batches[0])
-        step = state.progress.step
+            self._settle_buckets(batches.parts[0])
+        step, steps = state.progress.step, config.epochs * self._steps_per_epoch
         torch.manual_seed(derive_seed("step", config.seed, step, self._ranks.rank))  # dropout and its like
-        self.network.train()
+        self._training_mode()
         state.optimizer.zero_grad(set_to_none=True)
-        loss_sum = self._backward(batches)
+        loss_sum = self._backward(batches, step / steps)
         state.scaler.unscale_(state.optimizer)
         norm = clip_gradients(state.model.parameters(), config.clip_grad_norm, config.clip_grad_value)
         self._check_finite(loss_sum, norm)
-        factor = learning_rate_factor(
-            config.schedule,
-            step=step,
-            steps=config.epochs * self._steps_per_epoch,
-            steps_per_epoch=self._steps_per_epoch,
-        )
+        factor = learning_rate_factor(config.schedule, step=step, steps=steps, steps_per_epoch=self._steps_per_epoch)
         set_learning_rate(state.optimizer, config.optimizer.lr, factor)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        samples = sum(len(labels) for _, labels in batches)
-        state.loss.add(loss_sum, samples)
+        state.loss.add(loss_sum, sum(batch.units for batch in batches.parts))
         state.progress.step += 1
-        return StepResult(loss_sum, samples, norm, config.optimizer.lr * factor)
+        return StepResult(norm, config.optimizer.lr * factor)
+
+    def _training_mode(self) -> None:
+        self.network.train()
+        self._state.freezing.hold()
 
     def _settle_buckets(self, batch: Batch) -> None:
         """Let DDP choose its buckets before the first real step, by a backward pass that is thrown away.
@@ -105,21 +100,22 @@ class TrainStep:
         the order in which they are summed. Without this, a resumed run's first step would round unlike the same step of
         a run that went straight through.
         """
+        self._training_mode()
         buffers = [buffer.clone() for buffer in self._state.model.buffers()]
         with autocast(self._config, self._ranks.device):
-            loss: Tensor = self._criterion(self.network(batch[0]), batch[1])
+            loss = self._task.loss(self.network, batch, 0.0)
         loss.backward()  # type: ignore[no-untyped-call]
         for buffer, before in zip(self._state.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
         self._settled = True
 
-    def _backward(self, batches: list[Batch]) -> Tensor:
+    def _backward(self, batches: StepBatches, progress: float) -> Tensor:
         total = torch.zeros((), device=self._ranks.device)
-        for index, (images, labels) in enumerate(batches):
-            with self._syncing(last=index == len(batches) - 1):
+        for index, batch in enumerate(batches.parts):
+            with self._syncing(last=index == len(batches.parts) - 1):
                 with autocast(self._config, self._ranks.device):
-                    loss_sum = self._criterion(self.network(images), labels)
-                scaled: Tensor = self._state.scaler.scale(loss_sum * (self._ranks.world_size / self._config.batch_size))
+                    loss_sum = self._task.loss(self.network, batch, progress)
+                scaled: Tensor = self._state.scaler.scale(loss_sum * (self._ranks.world_size / batches.units))
                 scaled.backward()  # type: ignore[no-untyped-call]
             total += loss_sum.detach()
         return total

@@ -6,11 +6,20 @@ from typing import Any
 
 from torch import nn
 
-from trainer.config.model import ConvNet, FeedForward, Model, TorchvisionClassifier
+from trainer.config.model import (
+    ConvNet,
+    EfficientNetLite,
+    FeedForward,
+    ImageModel,
+    TorchvisionClassifier,
+    Transformer,
+)
 from trainer.data.images import Shape
 from trainer.models.convnet import build_convnet
+from trainer.models.efficientnet_lite import build_efficientnet_lite0
 from trainer.models.feed_forward import build_feed_forward
 from trainer.models.torchvision_classifier import build_torchvision_classifier
+from trainer.models.transformer import build_transformer
 
 
 @dataclass(frozen=True)
@@ -26,16 +35,18 @@ class ModelFamily:
 MODELS: dict[type, ModelFamily] = {
     FeedForward: ModelFamily(build_feed_forward),
     ConvNet: ModelFamily(build_convnet),
+    Transformer: ModelFamily(build_transformer),
+    EfficientNetLite: ModelFamily(build_efficientnet_lite0, channels=3),
     TorchvisionClassifier: ModelFamily(build_torchvision_classifier, channels=3),
 }
 
 
-def required_channels(config: Model) -> int | None:
+def required_channels(config: ImageModel) -> int | None:
     """How many channels images must have for this model; None: any."""
     return MODELS[type(config)].channels
 
 
-def build_model(config: Model, *, input_shape: Shape, classes: int) -> nn.Module:
+def build_model(config: ImageModel, *, input_shape: Shape, classes: int) -> nn.Module:
     """Build the network on the default device, in training mode, weights drawn from torch's global generator.
 
     Args:

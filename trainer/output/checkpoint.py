@@ -112,25 +112,22 @@ class Checkpointer:
         return None
 
     def _fault(self, step: int) -> str | None:
-        folder = self._path(step)
-        try:
-            marks = json.loads((folder / COMPLETE).read_text())
-            for name, mark in marks.items():
-                if _mark(folder / name) != mark:
-                    return f"{name} differs from what was written"
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
+        return _fault(self._path(step))
 
     def load(self, step: int) -> Checkpoint:
         """Read a step. Verify it first (``latest_valid_step``)."""
-        folder = self._path(step)
-        try:
-            state = json.loads((folder / STATE).read_text())
-            tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-        except (OSError, ValueError, SafetensorError) as error:
-            raise StorageError(f"cannot read checkpoint {folder}: {error}") from error
-        return Checkpoint(step, tensors, state)
+        return _read(self._path(step))
+
+    @staticmethod
+    def read(folder: Path) -> Checkpoint:
+        """Verify and read the checkpoint in ``folder``, wherever it lies.
+
+        Raises:
+            StorageError: It is not whole, or not readable.
+        """
+        if fault := _fault(folder):
+            raise StorageError(f"checkpoint {folder} is damaged: {fault}")
+        return _read(folder)
 
     def expire(self, *, best_step: int | None) -> None:
         """Delete all but the newest ``keep`` and the best. A failed delete only warns: the run is worth more."""
@@ -158,6 +155,30 @@ class Checkpointer:
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:08d}"
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with the files of a checkpoint; None where they are what was written."""
+    try:
+        marks = json.loads((folder / COMPLETE).read_text())
+        needed = {STATE, *(path.name for path in folder.glob("*.safetensors"))}
+        if unlisted := sorted(needed - set(marks)):
+            return f"{unlisted[0]} is not listed in {COMPLETE}"
+        for name, mark in marks.items():
+            if _mark(folder / name) != mark:
+                return f"{name} differs from what was written"
+    except (OSError, ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def _read(folder: Path) -> Checkpoint:
+    try:
+        state = json.loads((folder / STATE).read_text())
+        tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+        return Checkpoint(int(state["step"]), tensors, state)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StorageError(f"cannot read checkpoint {folder}: {error}") from error
 
 
 def _mark(path: Path) -> dict[str, int]:

@@ -13,14 +13,13 @@ EXPORT_FILE = "model.pt2"
 log = logging.getLogger(__name__)
 
 
-def export_classifier(
-    folder: Path, *, preprocess: nn.Module, model: nn.Module, input_shape: tuple[int, int, int]
-) -> str | None:
+def export_classifier(folder: Path, network: nn.Module, input_shape: tuple[int, int, int]) -> str | None:
     """Write ``model.pt2`` (torch.export): uint8 images [B, C, H, W] as stored in, logits [B, classes] out.
 
-    Returns the file's name, or None where torch cannot export this network: that costs the file, not the run.
+    ``network`` is moved to the CPU and put into evaluation mode. Returns the file's name, or None where torch cannot
+    export it: that costs the file, not the run.
     """
-    network = nn.Sequential(preprocess, model).cpu().eval()
+    network = network.cpu().eval()
     example = torch.zeros(2, *input_shape, dtype=torch.uint8)
     try:
         program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))

@@ -20,6 +20,7 @@ DPI = 120
 # Colours that the common kinds of colour blindness can tell apart (Okabe and Ito, 2008).
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#D55E00"}
 INK, FAINT = "#333333", "#999999"
+SCORE_STYLES: tuple[dict[str, Any], ...] = ({"marker": "o"}, {"linestyle": ":", "marker": "."})
 # A curve is smoothed over this share of its points: enough to see its course, too little to hide a spike for long.
 SMOOTHING_SHARE = 0.05
 # Gradient norms that differ by less than this factor are easier to read on a linear axis.
@@ -35,11 +36,11 @@ Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def learning_curves(metrics: list[Line], path: Path) -> None:
-    """Draw loss, accuracy, learning rate and gradient norm over epochs.
+    """Draw loss, scores, learning rate and gradient norm over epochs.
 
     Args:
         metrics: Lines of metrics.jsonl: ``kind: step`` (loss, lr, grad_norm) and ``kind: epoch`` (train_loss and a
-            split's loss, accuracy and macro_f1).
+            split's loss and scores, such as accuracy and macro_f1).
         path: PNG to write.
     """
     with _figure(path, width=11, height=7.5) as figure:
@@ -90,6 +91,8 @@ class _Run:
         self._steps = [line for line in metrics if line["kind"] == "step"]
         self._epochs = [line for line in metrics if line["kind"] == "epoch"]
         self.splits = [split for split in COLOURS if any(line["split"] == split for line in self._epochs)]
+        about = ("kind", "step", "epoch", "train_loss", "split", "loss")
+        self.scores = [name for name in (self._epochs[0] if self._epochs else ()) if name not in about]
         self.unit = "epoch" if self._epochs else "step"
         self._steps_per_unit = self._epochs[-1]["step"] / self._epochs[-1]["epoch"] if self._epochs else 1.0
 
@@ -118,16 +121,19 @@ def _draw_loss(axes: Axes, run: _Run) -> None:
 
 def _draw_scores(axes: Axes, run: _Run) -> None:
     for split in run.splits:
-        where, accuracy = run.of_epochs("accuracy", split)
-        label = f"{split} accuracy (last {accuracy[-1]:.2%})" if len(accuracy) else None
-        axes.plot(where, accuracy, color=COLOURS[split], marker="o", markersize=3.5, label=label)
-        where, f1 = run.of_epochs("macro_f1", split)
-        axes.plot(where, f1, color=COLOURS[split], linestyle=":", marker=".", markersize=3.5, label=f"{split} macro F1")
-    axes.set_title("accuracy and macro F1", fontsize=11, color=INK)
-    axes.set_ylabel("share of samples / F1")
+        for name, style in zip(run.scores, SCORE_STYLES, strict=False):
+            where, values = run.of_epochs(name, split)
+            label = f"{split} {_words(name)}" + (f" (last {values[-1]:.2%})" if len(values) else "")
+            axes.plot(where, values, color=COLOURS[split], markersize=3.5, label=label, **style)
+    axes.set_title(" and ".join(map(_words, run.scores)) or "scores", fontsize=11, color=INK)
+    axes.set_ylabel("share")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     if not run.splits:
         axes.text(0.5, 0.5, "nothing evaluated", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _draw_learning_rate(axes: Axes, run: _Run) -> None:

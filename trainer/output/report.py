@@ -30,16 +30,13 @@ details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 """
 
 
-def write_report(
-    folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], class_report: dict[str, Any]
-) -> None:
+def write_report(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     """Write report.html from what the other files of the results folder say.
 
     Args:
         folder: Results folder; the PNGs of its plots are embedded.
         run: Content of run.json.
-        summary: Content of summary.json.
-        class_report: What ``trainer.metrics.classification_summary`` returns.
+        summary: Content of summary.json; a classifier's has its ``report`` by class.
     """
     job = str(run.get("job", folder.name))
     body = [
@@ -47,7 +44,7 @@ def write_report(
         f'<p class="where">namespace {_text(run.get("namespace", ""))}, attempt {_text(run.get("attempt", ""))}</p>',
         _cards(summary.get("metrics", {})),
         *_plots(folder / PLOTS_DIR),
-        _section("Classes", _class_table(class_report)),
+        _section("Classes", _class_table(summary["report"])) if "report" in summary else "",
         _section("Summary", _settings_table(_without(summary, _SHOWN_ELSEWHERE))),
         _section("Samples", _samples_table(summary.get("samples", {}))),
         _skipped(summary.get("skipped_samples", ())),
@@ -111,12 +108,14 @@ def _class_table(report: dict[str, Any]) -> str:
     return _table(("class", "precision", "recall", "F1", "samples"), rows)
 
 
-def _samples_table(samples: Mapping[str, Mapping[str, int]]) -> str:
-    splits = list(samples)
-    classes = list(samples[splits[0]]) if splits else []
-    rows = [(name, *(f"{samples[split].get(name, 0):,}" for split in splits)) for name in classes]
-    rows.append(("all", *(f"{sum(samples[split].values()):,}" for split in splits)))
-    return _table(("class", *splits), rows)
+def _samples_table(samples: Mapping[str, Mapping[str, int] | int]) -> str:
+    """Sizes of the splits, by class where the task has classes."""
+    by_class = {split: counts for split, counts in samples.items() if isinstance(counts, Mapping)}
+    classes = list(next(iter(by_class.values()), ()))
+    rows = [(name, *(f"{counts.get(name, 0):,}" for counts in by_class.values())) for name in classes]
+    totals = (sum(counts.values()) if isinstance(counts, Mapping) else counts for counts in samples.values())
+    rows.append(("all", *(f"{total:,}" for total in totals)))
+    return _table(("class", *samples) if classes else ("", *samples), rows)
 
 
 def _skipped(files: Sequence[str]) -> str:

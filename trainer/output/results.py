@@ -26,7 +26,15 @@ class RunWriter:
     """
 
     def __init__(
-        self, folder: Path, *, attempt: int, metrics_bytes: int, step: int, progress_seconds: float, stdout: int
+        self,
+        folder: Path,
+        *,
+        attempt: int,
+        metrics_bytes: int,
+        step: int,
+        batch_size: int,
+        progress_seconds: float,
+        stdout: int,
     ) -> None:
         self._metrics_path = folder / METRICS_FILE
         with storage_errors(self._metrics_path):
@@ -36,10 +44,11 @@ class RunWriter:
             self._timing = (folder / TIMING_FILE).open("a", encoding="utf-8")
         self._tensorboard = _tensorboard(folder / TENSORBOARD_DIR, purge_step=step + 1)
         self._attempt = attempt
+        self._batch_size = batch_size
         self._progress_seconds = progress_seconds
         self._stdout = stdout
         self._last_progress = -math.inf
-        self._window_start = time.monotonic()
+        self._window_start, self._window_step = time.monotonic(), step
         self._rate = 0.0
 
     def close(self) -> None:
@@ -56,12 +65,12 @@ class RunWriter:
             os.fsync(self._metrics.fileno())
             return self._metrics.tell()
 
-    def write_step(self, *, step: int, epoch: int, loss: float, lr: float, grad_norm: float, samples: int) -> None:
+    def write_step(self, *, step: int, epoch: int, loss: float, lr: float, grad_norm: float) -> None:
         """A line for the window of steps that ends with ``step``."""
         norm = grad_norm if math.isfinite(grad_norm) else None  # an fp16 step that the scaler skipped
         self._write({"kind": "step", "step": step, "epoch": epoch, "loss": loss, "lr": lr, "grad_norm": norm})
-        seconds = time.monotonic() - self._window_start
-        self._window_start = time.monotonic()
+        seconds, samples = time.monotonic() - self._window_start, (step - self._window_step) * self._batch_size
+        self._window_start, self._window_step = time.monotonic(), step
         self._rate = samples / seconds if seconds > 0 else 0.0
         timing = {"time": now(), "step": step, "seconds": round(seconds, 6), "samples_per_second": round(self._rate, 1)}
         with storage_errors(self._metrics_path):
@@ -82,9 +91,7 @@ class RunWriter:
         yield
         self._window_start += time.monotonic() - begun
 
-    def show_progress(
-        self, *, step: int, steps: int, epoch: int, epochs: int, loss: float | None, batch_size: int
-    ) -> None:
+    def show_progress(self, *, step: int, steps: int, epoch: int, epochs: int, loss: float | None) -> None:
         """Print the tagged progress line, unless one was printed a moment ago."""
         if time.monotonic() - self._last_progress < self._progress_seconds and step < steps:
             return
@@ -97,7 +104,7 @@ class RunWriter:
             "epochs": epochs,
             "loss": loss,
             "samples_per_second": round(self._rate, 1),
-            "eta_seconds": round((steps - step) * batch_size / self._rate, 1) if self._rate else None,
+            "eta_seconds": round((steps - step) * self._batch_size / self._rate, 1) if self._rate else None,
         }
         os.write(self._stdout, f"{PROGRESS_TAG} {json.dumps(line)}\n".encode())
 

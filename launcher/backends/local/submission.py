@@ -17,7 +17,7 @@ from launcher.errors import BackendUnusable, DoesNotFit, InvalidJob, LauncherErr
 from launcher.job.digest import diff, digest
 from launcher.job.placement import Placement
 from launcher.job.spec import JobSpec
-from trainer.config import RunFile, TrainConfig
+from trainer.config import RunFile, Train
 from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
 
 Outcome = Literal["created", "resumed", "unchanged", "already done"]
@@ -39,7 +39,7 @@ class Submitter:
             )
         self._folder = folder
         self._spec = spec
-        self._train: TrainConfig = spec.train
+        self._train: Train = spec.train
         self._digest = digest(spec)
         self._start_command = start_command
         self._say = say

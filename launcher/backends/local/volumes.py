@@ -4,26 +4,34 @@ from pathlib import Path, PurePosixPath
 
 from launcher.errors import InvalidJob
 from launcher.job.spec import JobSpec, Volume, is_under
-from trainer.config import TrainConfig
+from trainer.config import Train, TrainConfig
+from trainer.config.data import Pairs
 
 
-def localize(spec: JobSpec, train: TrainConfig) -> TrainConfig:
-    """The same training configuration with its data path as it is on this machine.
+def localize(spec: JobSpec, train: Train) -> Train:
+    """The same training configuration with its paths as they are on this machine.
 
     Raises:
-        InvalidJob: The volume has no folder here, or there is nothing at the path.
+        InvalidJob: A volume has no folder here, or there is nothing at a path.
     """
-    path = getattr(train.data, "path", None)
-    if path is None:
-        return train
+    for field, path in train.paths.items():
+        part, name = field.split(".")
+        here = _here(spec, train, field, path)
+        section = getattr(train, part).model_copy(update={name: str(here)})
+        train = train.model_copy(update={part: section})
+    return train
+
+
+def _here(spec: JobSpec, train: TrainConfig, field: str, path: str) -> Path:
     volume = _volume_of(spec, path)
     here = _local_folder(volume, path) / PurePosixPath(path).relative_to(PurePosixPath(volume.mount))
-    if not here.is_dir():
+    kind = "folder" if field == "data.path" and not isinstance(train.data, Pairs) else "file"
+    if not (here.is_dir() if kind == "folder" else here.is_file()):
         raise InvalidJob(
-            f"train.data.path: {path} is {here} on this machine (volume {volume.name}, local: {volume.local}), "
-            f"and no such folder exists\nput the data there, or correct `local:` or `train.data.path`"
+            f"train.{field}: {path} is {here} on this machine (volume {volume.name}, local: {volume.local}), "
+            f"and no such {kind} exists\nput it there, or correct `local:` or `train.{field}`"
         )
-    return train.model_copy(update={"data": train.data.model_copy(update={"path": str(here)})})
+    return here
 
 
 def _volume_of(spec: JobSpec, path: str) -> Volume:

@@ -1,4 +1,4 @@
-"""Evaluation: every sample once, whatever the number of ranks, kept as counts."""
+"""Evaluation of a classifier: every sample once, whatever the number of ranks, kept as counts."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer.config.train import TrainConfig
+from trainer.config.train import ImageClassification
 from trainer.data.images import ImageSet
 from trainer.data.loader import Loader
-from trainer.engine.step import autocast
-from trainer.losses import build_loss
+from trainer.losses import activation, class_probabilities
 from trainer.metrics import confusion_counts
 from trainer.runtime.distributed import Ranks
+from trainer.runtime.precision import autocast
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Counts:
     """Counts over a whole split, the same on all ranks."""
 
     confusion: np.ndarray
@@ -41,21 +41,31 @@ class Predictions:
 
 
 class Evaluator:
-    """Evaluates a model on splits."""
+    """Evaluates a classifier on splits."""
 
-    def __init__(self, config: TrainConfig, model: nn.Module, loader: Loader, ranks: Ranks, *, classes: int) -> None:
+    def __init__(
+        self,
+        config: ImageClassification,
+        model: nn.Module,
+        loader: Loader,
+        criterion: nn.Module,
+        ranks: Ranks,
+        *,
+        classes: int,
+    ) -> None:
         self._config = config
         self._model = model
         self._loader = loader
         self._ranks = ranks
         self._classes = classes
-        self._criterion = build_loss(config.loss)
+        self._criterion = criterion
+        self._activation = activation(config.loss)
 
-    def __call__(self, split: ImageSet) -> Evaluation:
+    def __call__(self, split: ImageSet) -> Counts:
         """Loss and confusion counts on ``split``."""
         return self._run(split)[0]
 
-    def with_predictions(self, split: ImageSet) -> tuple[Evaluation, Predictions]:
+    def with_predictions(self, split: ImageSet) -> tuple[Counts, Predictions]:
         """The same, with each sample's prediction gathered on all ranks."""
         evaluation, rows = self._run(split, keep=True)
         merged = torch.empty(len(split), 2, dtype=torch.float64)
@@ -64,23 +74,24 @@ class Evaluator:
         return evaluation, Predictions(merged[:, 0].long(), merged[:, 1])
 
     @torch.inference_mode()
-    def _run(self, split: ImageSet, *, keep: bool = False) -> tuple[Evaluation, Tensor]:
+    def _run(self, split: ImageSet, *, keep: bool = False) -> tuple[Counts, Tensor]:
         self._model.eval()
         device = self._ranks.device
         counts = torch.zeros(self._classes, self._classes, dtype=torch.int64, device=device)
         loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
         rows = []
-        for images, labels in self._loader.evaluation(split):
+        for batch in self._loader.evaluation(split):
+            labels = batch.targets
             with autocast(self._config, device):
-                logits = self._model(images)
+                logits = self._model(*batch.inputs)
                 loss_sum += self._criterion(logits, labels).double()
             predicted = logits.argmax(dim=1)
             counts += confusion_counts(predicted, labels, self._classes)
             if keep:
-                confidence = logits.double().softmax(dim=1).amax(dim=1)
+                confidence = class_probabilities(logits, self._activation).amax(dim=1)
                 rows.append(torch.stack((predicted.double(), confidence), dim=1).cpu())
         self._ranks.sum(counts)
         self._ranks.sum(loss_sum)
         mean_loss = float(loss_sum.item()) / len(split)
         kept = torch.cat(rows) if rows else torch.empty(0, 2, dtype=torch.float64)
-        return Evaluation(counts.cpu().numpy(), mean_loss), kept
+        return Counts(counts.cpu().numpy(), mean_loss), kept

@@ -1,0 +1,107 @@
+"""What the engine asks of a task, so that it knows neither data nor models."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from trainer.config.network import ImageNetwork, SequenceNetwork
+from trainer.data.batch import Batch, StepBatches
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a pass over a split found, the same on all ranks."""
+
+    loss: float
+    """Mean loss of a unit."""
+    scores: dict[str, float]
+    """Metrics by name, the one that chooses the best checkpoint among them."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The metric of the validation split that chooses the best checkpoint."""
+
+    score: str
+    """Its name among ``Evaluation.scores``."""
+    higher_is_better: bool
+
+    def gain(self, value: float, over: float) -> float:
+        """How much better ``value`` is than ``over``; negative where it is worse."""
+        return value - over if self.higher_is_better else over - value
+
+
+class Task(ABC):
+    """A kind of problem: its data, its network, its loss, its metrics and what it leaves in the results folder.
+
+    One object a rank. Everything that all ranks must decide alike follows from the configuration and the data.
+    """
+
+    selection: ClassVar[Selection]
+    model: nn.Module
+    """The network, on the device of the rank."""
+
+    @property
+    @abstractmethod
+    def training_samples(self) -> int:
+        """Samples of the training split."""
+
+    @property
+    @abstractmethod
+    def has_validation(self) -> bool:
+        """Whether there is a split to choose the best checkpoint by."""
+
+    @abstractmethod
+    def introduction(self) -> str:
+        """Data and network in a line for the log."""
+
+    @abstractmethod
+    def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
+        """This rank's share of each step of ``epoch`` (from 0), from step ``start`` of it on."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: Batch, progress: float) -> Tensor:
+        """The summed loss of ``batch``, a scalar.
+
+        Args:
+            network: ``model``, wrapped for data parallelism where there are several ranks.
+            batch: Of ``epoch``.
+            progress: Share of the epochs' steps done, 0 to 1.
+        """
+
+    @abstractmethod
+    def evaluate(self, split: Split) -> Evaluation:
+        """Evaluate ``model`` on a whole split; every rank calls it."""
+
+    @abstractmethod
+    def network(self) -> ImageNetwork | SequenceNetwork:
+        """What it takes to use the network without the training configuration; every checkpoint keeps it."""
+
+    @abstractmethod
+    def test(self) -> "TaskResults":
+        """Evaluate the test split and keep what was said of each sample; every rank calls it."""
+
+
+class TaskResults(ABC):
+    """The last evaluation, and the files that are made of it."""
+
+    evaluation: Evaluation
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """The task's part of summary.json: at least ``samples`` (of each split)."""
+
+    @abstractmethod
+    def write(self, folder: Path, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write predictions, plots and exports; what to add to summary.json of them. Rank 0 calls it.
+
+        Args:
+            folder: Results folder.
+            metrics: Lines of metrics.jsonl.
+        """

@@ -1,0 +1,135 @@
+"""Telling which of several classes an image shows."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config.model import without_training
+from trainer.config.network import ImageNetwork
+from trainer.config.train import ImageClassification
+from trainer.data.augment import Augmenter
+from trainer.data.batch import Batch, StepBatches
+from trainer.data.images import ImageSet, ImageSplits
+from trainer.data.load import load_images
+from trainer.data.loader import Loader
+from trainer.data.preprocess import Preprocess
+from trainer.losses import activation, build_loss
+from trainer.metrics import classification_summary
+from trainer.models import build_model, required_channels
+from trainer.runtime.determinism import derive_seed
+from trainer.runtime.distributed import Ranks
+from trainer.tasks.base import Evaluation, Selection, Split, Task
+from trainer.tasks.classification_evaluator import Counts, Evaluator
+from trainer.tasks.classification_results import ClassificationResults
+
+
+class ImageClassificationTask(Task):
+    """Images, a classifier, and confusion counts."""
+
+    selection: ClassVar[Selection] = Selection("accuracy", higher_is_better=True)
+
+    def __init__(self, config: ImageClassification, ranks: Ranks) -> None:
+        self._config = config
+        self._ranks = ranks
+        self.splits: ImageSplits = load_images(
+            config.data, local_rank=ranks.local_rank, local_ranks=ranks.local_world_size, barrier=ranks.barrier
+        )
+        memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.preprocess = self._build_preprocess()
+        self.model = self._build_model(memory_format)
+        self._criterion = build_loss(config.loss, self.splits.classes).to(ranks.device)
+        self._loader = Loader(
+            train=self.splits.train,
+            preprocess=self.preprocess,
+            augment=Augmenter(config.data.augment, config.seed),
+            ranks=ranks,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            accumulate=config.accumulate,
+            memory_format=memory_format,
+        )
+        self._evaluator = Evaluator(
+            config, self.model, self._loader, self._criterion, ranks, classes=len(self.splits.classes)
+        )
+
+    def _build_preprocess(self) -> Preprocess:
+        channels = required_channels(self._config.model)
+        return Preprocess(self.splits.mean, self.splits.std, self._config.data.image_size, channels).to(
+            self._ranks.device
+        )
+
+    def _build_model(self, memory_format: torch.memory_format) -> nn.Module:
+        torch.manual_seed(derive_seed("weights", self._config.seed))
+        shape = self.preprocess.output_shape(self.splits.train.images.shape)
+        model = build_model(self._config.model, input_shape=shape, classes=len(self.splits.classes))
+        # Not the tuple overload of to(): it would also convert 4-d buffers of other kinds of networks.
+        moved: nn.Module = model.to(device=self._ranks.device, memory_format=memory_format)  # type: ignore[call-overload]
+        return moved
+
+    @property
+    def training_samples(self) -> int:
+        """Samples of the training split."""
+        return len(self.splits.train)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a split to choose the best checkpoint by."""
+        return self.splits.validation is not None
+
+    def introduction(self) -> str:
+        """Sizes of the splits, and the network."""
+        splits = self.splits
+        return (
+            f"{len(splits.train)} training, {len(splits.validation or ())} validation and {len(splits.test)} test "
+            f"samples of {len(splits.classes)} classes; {self._config.model.name}"
+        )
+
+    def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
+        """Images float32 [B, C, H, W] and labels int64 [B]."""
+        return self._loader.epoch(epoch, start=start, steps=steps)
+
+    def loss(self, network: nn.Module, batch: Batch, progress: float) -> Tensor:  # noqa: ARG002
+        """The criterion summed over the images."""
+        loss: Tensor = self._criterion(network(*batch.inputs), batch.targets)
+        return loss
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Loss, accuracy and macro F1."""
+        return self._evaluation(self._evaluator(self._images_of(split)))
+
+    def _images_of(self, split: Split) -> ImageSet:
+        images = self.splits.test if split == "test" else self.splits.validation
+        if images is None:
+            raise ValueError("there is no validation split")
+        return images
+
+    def _evaluation(self, counts: Counts) -> Evaluation:
+        report = classification_summary(counts.confusion, self.splits.classes)
+        return Evaluation(counts.loss, {"accuracy": counts.accuracy, "macro_f1": report["macro"]["f1"]})
+
+    def network(self) -> ImageNetwork:
+        """The network, what an image is turned into for it, and the names of its outputs."""
+        splits = self.splits
+        return ImageNetwork(
+            task=self._config.task,
+            model=without_training(self._config.model),
+            image_shape=splits.train.images.shape,
+            image_size=self._config.data.image_size,
+            mean=tuple(splits.mean),
+            std=tuple(splits.std),
+            classes=splits.classes,
+            activation=activation(self._config.loss),
+        )
+
+    def test(self) -> ClassificationResults:
+        """Evaluate the test split, keeping each sample's prediction."""
+        counts, predictions = self._evaluator.with_predictions(self.splits.test)
+        return ClassificationResults(
+            evaluation=self._evaluation(counts),
+            confusion=counts.confusion,
+            predictions=predictions,
+            splits=self.splits,
+            network=nn.Sequential(self.preprocess, self.model),
+        )
