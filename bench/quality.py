@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 RECORD = Path(__file__).with_suffix(".json")
 RANKS = 2
-COLUMNS = ("row", "example", "data", "epochs", "runs", "min a run", "reached", "bar", "", "published")
+COLUMNS = ("row", "example", "data", "epochs", "runs", "s a run", "reached", "bar", "", "published")
 
 
 class Stopped(Exception):
@@ -197,9 +197,8 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
 
 def cells(entry: dict[str, Any]) -> tuple[str, ...]:
     reached = {True: "yes", False: "**no**", None: "-"}[entry["reached"]]
-    minutes = entry["seconds"] / entry["runs"] / 60
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in entry["metrics"].items())
-    counts = (str(entry["epochs"]), str(entry["runs"]), f"{minutes:.1f}")
+    counts = (str(entry["epochs"]), str(entry["runs"]), f"{entry['seconds'] / entry['runs']:.0f}")
     return (entry["row"], entry["example"], entry["data"], *counts, numbers, entry["bar"], reached, entry["published"])
 
 

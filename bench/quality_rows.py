@@ -139,12 +139,12 @@ def _recall(summary: Summary) -> float:
 
 def _gain_of_focal_loss(arms: Arms) -> Measured:
     values = {
-        **{f"recall, {arm}": [_recall(summary) for summary in summaries] for arm, summaries in arms.items()},
-        **{f"accuracy, {arm}": _accuracies(summaries) for arm, summaries in arms.items()},
+        **{f"recall with {arm}": [_recall(summary) for summary in summaries] for arm, summaries in arms.items()},
+        **{f"accuracy with {arm}": _accuracies(summaries) for arm, summaries in arms.items()},
     }
     means = {name: statistics.fmean(each) for name, each in values.items()}
-    gain = means["recall, focal"] - means["recall, cross-entropy"]
-    loss = means["accuracy, cross-entropy"] - means["accuracy, focal"]
+    gain = means["recall with focal"] - means["recall with cross-entropy"]
+    loss = means["accuracy with cross-entropy"] - means["accuracy with focal"]
     return Measured({"gain of recall": gain, "loss of accuracy": loss, **means}, values)
 
 

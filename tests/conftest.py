@@ -1,6 +1,10 @@
 """What holds for every test."""
 
+import os
 import signal
+
+# Tests work on small tensors, several of them at a time: threads of torch's own would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts us in the background tells us to ignore SIGINT, and what we start would inherit that: tests
 # that interrupt a launcher would wait for nothing.

@@ -160,6 +160,12 @@ def result_files(task: str, *, ranks: int) -> list[str]:
     return [*(name for name in RESULT_FILES if name not in missing), *logs]
 
 
+def kill_a_rank(run: TrainerProcess) -> None:
+    """SIGKILL the second rank; the supervisor must bring the run to its end."""
+    os.kill(run.ranks()[1], signal.SIGKILL)
+    assert run.wait() == 0, run.output()
+
+
 def kill_supervisor(run: TrainerProcess) -> None:
     """SIGKILL the supervisor; its ranks must not outlive it."""
     ranks = run.ranks()

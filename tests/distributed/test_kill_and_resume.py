@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.trainer_runs import (
     TrainerProcess,
     assert_same_results,
+    kill_a_rank,
     kill_supervisor,
     last_checkpoint,
     metrics,
@@ -48,14 +48,9 @@ def _terminate(run: TrainerProcess) -> None:
     assert run.wait() == 143, run.output()
 
 
-def _kill_a_rank(run: TrainerProcess) -> None:
-    os.kill(run.ranks()[1], signal.SIGKILL)
-    assert run.wait() == 0, run.output()
-
-
 DISTURBANCES = {
     "SIGTERM of the job": _terminate,
-    "SIGKILL of a rank": _kill_a_rank,
+    "SIGKILL of a rank": kill_a_rank,
     "SIGKILL of the supervisor": kill_supervisor,
 }
 SEED = int(os.environ.get("KILL_SEED", "20261124"))

@@ -63,7 +63,7 @@ class Decoding(Config):
     beam: Annotated[int, Field(ge=1, le=100)] = 5
     """Beams kept for the test and for predictions; 1 is greedy. Evaluations between epochs are greedy."""
     length_penalty: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
-    """Power of the length (tokens, and the end) that a beam's log-probability is divided by; 0 compares probabilities."""
+    """Power of the length (tokens and end) that a beam's log-probability is divided by; 0 compares probabilities."""
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
     """Longest output (tokens); it is ended there."""
 
