@@ -79,7 +79,7 @@ generate: $(READY)  ## Format the code, apply safe fixes, and rewrite the genera
 image:  ## Build the trainer's image with docker or buildah (IMAGE=name:tag, BASE=its base image)
 	$(BUILDER) $(IMAGE_OPTIONS) .
 
-bench: $(READY)  ## Run the benchmarks
+bench: $(READY)  ## Run the benchmarks (hours: it trains every example to its bar)
 	$(BIN)/python bench/cli_startup.py
 	$(BIN)/python bench/render.py
 	$(BIN)/python bench/quality.py

@@ -104,11 +104,13 @@ class TransferConfig(Config):
     """What models that may start from weights trained elsewhere have in common."""
 
     weights: Annotated[str, Field(min_length=1)] | None = None
-    """Where to start: one of torchvision's weights by its enum name, such as IMAGENET1K_V1 (downloaded), or a .pth or
-    .safetensors file by its absolute path as the pod sees it. The classifier in it is not used. Default: random."""
+    """Where to start: one of torchvision's weights by its enum name, such as IMAGENET1K_V1 (downloaded), or a .pth, .pt
+    or .safetensors file by its absolute path as the pod sees it. The classifier in it is not used. Weights from
+    ImageNet want `normalization: imagenet` in the data. Default: random."""
     freeze: Annotated[str, Field(min_length=1)] = "none"
     """Layers that do not learn: none; all (but the new head); or the name of a layer, such as layer3 or features.5, for
-    everything up to and including it. Frozen layers run as in evaluation: their BatchNorm statistics stay."""
+    everything up to and including it. Frozen layers run as in evaluation: their BatchNorm statistics stay, and
+    nothing is dropped."""
     unfreeze: tuple[Unfreeze, ...] = ()
     """Unfreeze step by step (Howard and Ruder, 2018); each entry states what is frozen from its epoch on."""
     head: Head | None = None
