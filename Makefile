@@ -19,9 +19,9 @@ IMAGE_OPTIONS = --tag '$(IMAGE)' $(if $(BASE),--build-arg 'BASE=$(BASE)') $(if $
 	--label "org.opencontainers.image.version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' launcher/__init__.py)" \
 	--label "org.opencontainers.image.revision=$$(git describe --always --dirty --abbrev=40 2>/dev/null)"
 
-# Tests that leave a core free run two at a time; those that train on several ranks have the machine to themselves.
-ALONGSIDE := tests/unit tests/contract tests/chart tests/api
-BY_ITSELF := tests/local tests/distributed tests/image
+# Tests that need one core run two at a time; those with an API server or several ranks have the machine to themselves.
+ALONGSIDE := tests/unit tests/contract tests/chart
+BY_ITSELF := tests/api tests/local tests/distributed tests/image
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full test-cluster cluster-up lint generate image bench clean
