@@ -19,9 +19,10 @@ IMAGE_OPTIONS = --tag '$(IMAGE)' $(if $(BASE),--build-arg 'BASE=$(BASE)') $(if $
 	--label "org.opencontainers.image.version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' launcher/__init__.py)" \
 	--label "org.opencontainers.image.revision=$$(git describe --always --dirty --abbrev=40 2>/dev/null)"
 
-# Tests that need one core run two at a time; those with an API server or several ranks have the machine to themselves.
-ALONGSIDE := tests/unit tests/contract tests/chart
-BY_ITSELF := tests/api tests/local tests/distributed tests/image
+# Tests that need one core run beside each other: those on an API server (first, they take longest) and all the rest
+# of them. Those that train on several ranks have the machine to themselves.
+ALONGSIDE := tests/api tests/unit tests/contract tests/chart
+BY_ITSELF := tests/local tests/distributed tests/image
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full test-cluster cluster-up lint generate image bench clean
@@ -48,11 +49,11 @@ demo: $(READY)  ## Train the digit classifier on two local ranks and show its re
 	$(BIN)/launcher results digits
 
 test: lint $(TOOLS)  ## Lint, types and the fast tests (unit, contract, distributed, local, API server)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ALONGSIDE)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ALONGSIDE)
 	$(BIN)/python -m pytest -m "not slow" $(BY_ITSELF)
 
 test-full: lint $(TOOLS)  ## Everything, with the long training and fault tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONGSIDE)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ALONGSIDE)
 	$(BIN)/python -m pytest $(BY_ITSELF)
 
 test-cluster: $(READY)  ## Tests on a real cluster: PROVIDER=one-node (root, Debian) or kind (Docker), or KUBECONFIG's
