@@ -15,10 +15,11 @@ from trainer.config.data import Digits, Idx, ImageFolder
 from trainer.data.idx import load_idx
 from trainer.data.image_folder import load_image_folder
 from trainer.data.images import ImageSet, ImageSplits
-from trainer.data.load import IMAGENET_MEAN, IMAGENET_STD, load_images
+from trainer.data.load import load_images
 from trainer.data.node import Node
 from trainer.data.preprocess import Preprocess
 from trainer.data.splits import thinned
+from trainer.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 from trainer.exits import DataError
 
 CLASSES = ("ant", "bee", "cat")

@@ -13,8 +13,6 @@ class Batch:
     """What the network takes."""
     targets: Tensor
     """What it should have given."""
-    samples: int
-    """Samples in it."""
     units: int
     """How many terms the loss of this batch sums: samples, or tokens of the targets."""
 

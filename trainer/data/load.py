@@ -10,16 +10,13 @@ from trainer.data.idx import load_idx
 from trainer.data.image_folder import load_image_folder
 from trainer.data.images import ImageSplits
 from trainer.data.node import Node
+from trainer.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 
 LOADERS: dict[type, Callable[[Any, Node], ImageSplits]] = {
     Digits: lambda config, _node: load_digits(config),
     Idx: lambda config, _node: load_idx(config),
     ImageFolder: load_image_folder,
 }
-
-# Of red, green and blue over ImageNet's training images, pixels in 0..1: what torchvision's weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_images(

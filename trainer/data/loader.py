@@ -62,7 +62,7 @@ class Loader:
 
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:
         pixels = self.preprocess(images).contiguous(memory_format=self.memory_format)
-        return Batch((pixels,), labels, samples=len(labels), units=len(labels))
+        return Batch((pixels,), labels, units=len(labels))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         if self.ranks.device.type == "cpu":

@@ -17,14 +17,18 @@ def steps_per_epoch(*, samples: int, batch_size: int) -> int:
     return samples // batch_size
 
 
+def global_batch(order: Tensor, *, step: int, batch_size: int) -> Tensor:
+    """Positions of step ``step`` of the epoch, over all ranks; int64 [batch_size]."""
+    return order[step * batch_size : (step + 1) * batch_size]
+
+
 def micro_batches(order: Tensor, *, step: int, batch_size: int, rank: int, world_size: int, parts: int) -> list[Tensor]:
     """This rank's share of global batch ``step`` of the epoch, in ``parts`` micro-batches.
 
     Shares differ by one sample at most and cover the batch exactly; each is int64 positions, never empty as long as
     ``batch_size >= world_size * parts``.
     """
-    batch = order[step * batch_size : (step + 1) * batch_size]
-    share = torch.tensor_split(batch, world_size)[rank]
+    share = torch.tensor_split(global_batch(order, step=step, batch_size=batch_size), world_size)[rank]
     return list(torch.tensor_split(share, parts))
 
 

@@ -7,6 +7,10 @@ from torch import Tensor
 
 from trainer.data.images import ImageSet
 
+# Of red, green and blue over ImageNet's training images, pixels in 0..1: what torchvision's weights were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 _CHUNK_BYTES = 16 * 2**20
 
 

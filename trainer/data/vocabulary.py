@@ -33,15 +33,6 @@ class Vocabulary:
         """Every token of ``sequences``, sorted by code point, so that the order of the sequences does not matter."""
         return cls(tuple(sorted(set(chain.from_iterable(sequences)))))
 
-    @classmethod
-    def from_json(cls, tokens: list[str]) -> "Vocabulary":
-        """The vocabulary that ``to_json`` described."""
-        return cls(tuple(tokens))
-
-    def to_json(self) -> list[str]:
-        """All that is needed to build it again: the tokens in the order of their ids."""
-        return list(self.tokens)
-
     def __len__(self) -> int:
         """Number of ids, the special ones included."""
         return SPECIAL_IDS + len(self.tokens)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 from trainer.exits import ConfigError, DataError, InfrastructureError
 from trainer.models.head import head_name
 
@@ -23,9 +24,6 @@ _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _WRAPPER = "module."
 # How many entries an error lists of each kind.
 _SHOWN = 3
-
-# Mean and deviation of ImageNet's colours (pixels in 0..1), with which images are usually normalised.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 StateDict = dict[str, Tensor]
 
@@ -52,7 +50,7 @@ class InputTransform(nn.Module):
             mean: Of all colours, pixels in 0..1.
             std: Likewise.
         """
-        usual_mean, usual_std = torch.tensor(_IMAGENET_MEAN).view(-1, 1, 1), torch.tensor(_IMAGENET_STD).view(-1, 1, 1)
+        usual_mean, usual_std = torch.tensor(IMAGENET_MEAN).view(-1, 1, 1), torch.tensor(IMAGENET_STD).view(-1, 1, 1)
         self.scale.copy_(usual_std / std)
         self.shift.copy_((usual_mean - mean) / std)
 

@@ -105,14 +105,11 @@ class Checkpointer:
     def latest_valid_step(self) -> int | None:
         """The newest step whose files verify. A broken newer one is skipped with a warning that names what is wrong."""
         for step in reversed(self.steps()):
-            fault = self._fault(step)
+            fault = _fault(self._path(step))
             if fault is None:
                 return step
             log.warning("checkpoint %s is not used: %s", self._path(step).name, fault)
         return None
-
-    def _fault(self, step: int) -> str | None:
-        return _fault(self._path(step))
 
     def load(self, step: int) -> Checkpoint:
         """Read a step. Verify it first (``latest_valid_step``)."""

@@ -1,10 +1,10 @@
 """What the engine asks of a task, so that it knows neither data nor models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -37,6 +37,25 @@ class Selection:
         return value - over if self.higher_is_better else over - value
 
 
+class Splits(Protocol):
+    """The parts of a data set."""
+
+    @property
+    def train(self) -> Sized:
+        """What is trained on."""
+        ...
+
+    @property
+    def validation(self) -> Sized | None:
+        """What the best checkpoint is chosen by."""
+        ...
+
+    @property
+    def test(self) -> Sized:
+        """What is evaluated at the end."""
+        ...
+
+
 class Task(ABC):
     """A kind of problem: its data, its network, its loss, its metrics and what it leaves in the results folder.
 
@@ -47,15 +66,23 @@ class Task(ABC):
     model: nn.Module
     """The network, on the device of the rank."""
 
-    @property
-    @abstractmethod
-    def training_samples(self) -> int:
-        """Samples of the training split."""
+    splits: Splits
+    """The data."""
 
     @property
-    @abstractmethod
+    def training_samples(self) -> int:
+        """Samples of the training split."""
+        return len(self.splits.train)
+
+    @property
     def has_validation(self) -> bool:
         """Whether there is a split to choose the best checkpoint by."""
+        return self.splits.validation is not None
+
+    def sizes(self) -> str:
+        """How many samples each split has, in words."""
+        splits = self.splits
+        return f"{len(splits.train)} training, {len(splits.validation or ())} validation and {len(splits.test)} test"
 
     @abstractmethod
     def introduction(self) -> str:

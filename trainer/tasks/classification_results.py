@@ -1,6 +1,7 @@
 """What a trained classifier leaves in the results folder."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ class ClassificationResults(TaskResults):
     network: nn.Module
     """From stored images, uint8 [B, C, H, W], to logits."""
 
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """Precision, recall and F1 by class, and their averages."""
+        return classification_summary(self.confusion, self.splits.classes)
+
     def summary(self) -> dict[str, Any]:
         """Samples, classes, the classification report and the confusion matrix."""
         splits = self.splits
@@ -36,15 +42,14 @@ class ClassificationResults(TaskResults):
             "samples": splits.counts(),
             "classes": list(splits.classes),
             "normalization": {"mean": list(splits.mean), "std": list(splits.std)},
-            "report": classification_summary(self.confusion, splits.classes),
+            "report": self.report,
             "confusion": self.confusion.tolist(),
             "skipped_samples": list(splits.skipped),
         }
 
     def write(self, folder: Path, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         """Predictions, the report as text, curves, the confusion matrix, and the exported network."""
-        report = classification_summary(self.confusion, self.splits.classes)
-        write_text(folder / "classification_report.txt", classification_text(report))
+        write_text(folder / "classification_report.txt", classification_text(self.report))
         self._write_predictions(make_directory(folder / PREDICTIONS_DIR) / "test.csv")
         plots = make_directory(folder / PLOTS_DIR)
         learning_curves(metrics, plots / "learning_curves.png")

@@ -17,12 +17,12 @@ from trainer.data.loader import Loader
 from trainer.data.preprocess import Preprocess
 from trainer.losses import activation, build_loss
 from trainer.metrics import classification_summary
-from trainer.models import build_model, required_channels
 from trainer.runtime.determinism import derive_seed
 from trainer.runtime.distributed import Ranks
 from trainer.tasks.base import Evaluation, Selection, Split, Task
 from trainer.tasks.classification_evaluator import Counts, Evaluator
 from trainer.tasks.classification_results import ClassificationResults
+from trainer.tasks.image_network import build_image_network
 
 
 class ImageClassificationTask(Task):
@@ -37,8 +37,7 @@ class ImageClassificationTask(Task):
             config.data, local_rank=ranks.local_rank, local_ranks=ranks.local_world_size, barrier=ranks.barrier
         )
         memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.preprocess = self._build_preprocess()
-        self.model = self._build_model(memory_format)
+        self.preprocess, self.model = self._build_network(memory_format)
         self._criterion = build_loss(config.loss, self.splits.classes).to(ranks.device)
         self._loader = Loader(
             train=self.splits.train,
@@ -54,37 +53,23 @@ class ImageClassificationTask(Task):
             config, self.model, self._loader, self._criterion, ranks, classes=len(self.splits.classes)
         )
 
-    def _build_preprocess(self) -> Preprocess:
-        channels = required_channels(self._config.model)
-        return Preprocess(self.splits.mean, self.splits.std, self._config.data.image_size, channels).to(
-            self._ranks.device
+    def _build_network(self, memory_format: torch.memory_format) -> tuple[Preprocess, nn.Module]:
+        config, splits, device = self._config, self.splits, self._ranks.device
+        torch.manual_seed(derive_seed("weights", config.seed))
+        preprocess, model = build_image_network(
+            config.model,
+            stored=splits.train.images.shape,
+            image_size=config.data.image_size,
+            mean=splits.mean,
+            std=splits.std,
+            classes=len(splits.classes),
         )
-
-    def _build_model(self, memory_format: torch.memory_format) -> nn.Module:
-        torch.manual_seed(derive_seed("weights", self._config.seed))
-        shape = self.preprocess.output_shape(self.splits.train.images.shape)
-        model = build_model(self._config.model, input_shape=shape, classes=len(self.splits.classes))
         # Not the tuple overload of to(): it would also convert 4-d buffers of other kinds of networks.
-        moved: nn.Module = model.to(device=self._ranks.device, memory_format=memory_format)  # type: ignore[call-overload]
-        return moved
-
-    @property
-    def training_samples(self) -> int:
-        """Samples of the training split."""
-        return len(self.splits.train)
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether there is a split to choose the best checkpoint by."""
-        return self.splits.validation is not None
+        return preprocess.to(device), model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
 
     def introduction(self) -> str:
         """Sizes of the splits, and the network."""
-        splits = self.splits
-        return (
-            f"{len(splits.train)} training, {len(splits.validation or ())} validation and {len(splits.test)} test "
-            f"samples of {len(splits.classes)} classes; {self._config.model.name}"
-        )
+        return f"{self.sizes()} samples of {len(self.splits.classes)} classes; {self._config.model.name}"
 
     def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
         """Images float32 [B, C, H, W] and labels int64 [B]."""

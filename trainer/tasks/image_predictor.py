@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.config.network import ImageNetwork
 from trainer.data.decode import UndecodableImage, decode_to_shape
 from trainer.data.images import Shape
-from trainer.data.preprocess import Preprocess
 from trainer.losses import class_probabilities
-from trainer.models import build_model, required_channels
+from trainer.tasks.image_network import build_image_network
 from trainer.tasks.predictor import Prediction
 
 _BATCH = 64
@@ -28,8 +27,14 @@ class ImagePredictor:
         self._shape: Shape = network.image_shape
         self._classes = network.classes
         self._activation = network.activation
-        self._preprocess = _preprocess(network)
-        self.model = build_image_model(network)
+        self._preprocess, self.model = build_image_network(
+            network.model,
+            stored=network.image_shape,
+            image_size=network.image_size,
+            mean=list(network.mean),
+            std=list(network.std),
+            classes=len(network.classes),
+        )
 
     def __call__(self, inputs: list[str], *, top: int) -> list[Prediction]:
         """Classes by falling probability for each file, or why it is not a readable image."""
@@ -70,14 +75,3 @@ class ImagePredictor:
             for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         )
         return Prediction(name, first, probability, tuple(others))
-
-
-def _preprocess(network: ImageNetwork) -> Preprocess:
-    channels = required_channels(network.model)
-    return Preprocess(list(network.mean), list(network.std), network.image_size, channels)
-
-
-def build_image_model(network: ImageNetwork) -> nn.Module:
-    """The classifier with random weights, as its training built it."""
-    shape = _preprocess(network).output_shape(network.image_shape)
-    return build_model(network.model, input_shape=shape, classes=len(network.classes))

@@ -10,7 +10,7 @@ from trainer.config.network import SequenceNetwork
 from trainer.config.train import SequenceToSequence
 from trainer.data.batch import Batch, StepBatches
 from trainer.data.pairs import PairSet, PairSplits, load_pairs
-from trainer.data.sampler import epoch_order, micro_batches
+from trainer.data.sampler import epoch_order, global_batch, micro_batches
 from trainer.losses import build_loss
 from trainer.models.lstm_seq2seq import build_lstm_seq2seq
 from trainer.runtime.determinism import derive_seed
@@ -37,25 +37,10 @@ class SequenceToSequenceTask(Task):
         self._criterion = build_loss(config.loss, self.splits.target_vocabulary.tokens)
         self._evaluator = SequenceEvaluator(config, self.model, self._criterion, ranks)
 
-    @property
-    def training_samples(self) -> int:
-        """Pairs of the training split."""
-        return len(self.splits.train)
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether there is a split to choose the best checkpoint by."""
-        return self.splits.validation is not None
-
     def introduction(self) -> str:
         """Sizes of the splits and vocabularies, and the network."""
-        splits = self.splits
-        return (
-            f"{len(splits.train)} training, {len(splits.validation or ())} validation and {len(splits.test)} test "
-            f"pairs "
-            f"of {len(splits.source_vocabulary)} source and {len(splits.target_vocabulary)} target tokens; "
-            f"{self._config.model.name}"
-        )
+        source, target = len(self.splits.source_vocabulary), len(self.splits.target_vocabulary)
+        return f"{self.sizes()} pairs of {source} source and {target} target tokens; {self._config.model.name}"
 
     def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
         """Sources, their lengths and decoder inputs; the loss sums over the tokens of the targets."""
@@ -70,7 +55,7 @@ class SequenceToSequenceTask(Task):
                 world_size=self._ranks.world_size,
                 parts=config.accumulate,
             )
-            whole = order[step * config.batch_size : (step + 1) * config.batch_size]
+            whole = global_batch(order, step=step, batch_size=config.batch_size)
             yield StepBatches([self._batch(train, share) for share in shares], units=train.target_tokens(whole))
 
     def _batch(self, pairs: PairSet, positions: Tensor) -> Batch:
@@ -78,7 +63,6 @@ class SequenceToSequenceTask(Task):
         return Batch(
             inputs=(read.source, read.source_lengths, read.target),
             targets=read.expected,
-            samples=len(positions),
             units=pairs.target_tokens(positions),
         )
 
@@ -121,6 +105,6 @@ class SequenceToSequenceTask(Task):
 
     def test(self) -> SequenceResults:
         """Search an output for each pair of the test split, greedily and with beams."""
-        greedy = self._evaluator.evaluate(self.splits.test)
         evaluation, decoded = self._evaluator.with_outputs(self.splits.test)
+        greedy = self._evaluator.evaluate(self.splits.test) if self._config.decoding.beam > 1 else evaluation
         return SequenceResults(evaluation, greedy, decoded, self.splits, self._config.data)
