@@ -4,6 +4,8 @@ import os
 import signal
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Tests work on small tensors, several of them at a time: threads of torch's own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,8 +16,36 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run two at a time: a file's stay together, and all of the API server's, which is started once."""
-    for item in items:
-        api = "tests/api/" in item.nodeid
-        item.add_marker(pytest.mark.xdist_group("api" if api else item.nodeid.partition("::")[0]))
+# Cluster tests that ask for no GPU, or for half of them and wait; they run beside the others.
+CLUSTER_BESIDE = (
+    "test_kubelet_facts.py",
+    "test_operator_facts.py",
+    "test_operator_states.py",
+    "test_webhook.py",
+    "test_disturbances.py",
+)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests of a group run one after the other on one worker.
+
+    `--dist loadgroup` would do, but writes to an attribute that pytest 9.2 no longer reads.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid.partition("::")[0])
+
+
+def group(file: str) -> str:
+    """A file's tests share fixtures; those of the API server start it once; cluster tests share a node and its GPUs."""
+    folder, _, name = file.removeprefix("tests/").rpartition("/")
+    if folder == "api":
+        return folder
+    if folder == "cluster":
+        return "cluster, beside" if name in CLUSTER_BESIDE else "cluster, users"
+    return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """How tests are given to workers."""
+    return GroupScheduling(config, log)

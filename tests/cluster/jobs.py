@@ -39,7 +39,7 @@ class Jobs:
         return subprocess.Popen(_program(*arguments), env=self._environment(), stdout=pipe, stderr=pipe, text=True)
 
     def _environment(self) -> dict[str, str]:
-        return environment(KUBECONFIG=str(self.team.kubeconfig), LAUNCHER_IMAGE=os.environ.get("IMAGE", IMAGE))
+        return environment(KUBECONFIG=str(self.team.kubeconfig), LAUNCHER_IMAGE=trainer_image())
 
     def write(self, name: str, *, train: dict[str, Any] | None = None, **fields: Any) -> str:
         """Write a job file of the tiny job with changes; its path."""
@@ -52,6 +52,35 @@ class Jobs:
         """Submit such a job; it must be accepted."""
         done = self.launcher("submit", self.write(name, train=train, **fields), *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def put(self, name: str, content: str) -> str:
+        """Write a file to the results volume through a pod, as a user without access to it would; its folder there."""
+        script = f"mkdir -p /results/code && cat > /results/code/{name}"
+        pod: dict[str, Any] = {
+            "spec": {
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 10001,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [
+                    {
+                        "name": "put",
+                        "image": trainer_image(),
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["sh", "-c", script],
+                        "stdin": True,
+                        "stdinOnce": True,
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                        "volumeMounts": [{"name": "results", "mountPath": "/results"}],
+                    }
+                ],
+                "volumes": [{"name": "results", "persistentVolumeClaim": {"claimName": "results"}}],
+            }
+        }
+        options = ("--restart=Never", "--rm", "--stdin", "--quiet", "--image=none", f"--overrides={json.dumps(pod)}")
+        self.team.admin("run", "put", *options, stdin=content)
+        return "/results/code"
 
     def status(self, name: str) -> dict[str, Any]:
         """``launcher status -o json``."""
@@ -128,6 +157,11 @@ class Jobs:
         done = self.launcher("results", name, "--fetch", str(target))
         assert done.returncode == 0, done.stderr
         return target
+
+
+def trainer_image() -> str:
+    """The image that the cluster's nodes have or can pull."""
+    return os.environ.get("IMAGE", IMAGE)
 
 
 def _program(*arguments: str) -> list[str]:

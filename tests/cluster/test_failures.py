@@ -1,8 +1,8 @@
 """Jobs that fail: at once, with the rank, the exception and its line, and with their GPUs given back."""
 
-import json
 from datetime import datetime
-from typing import Any
+
+import pytest
 
 from launcher.errors import LauncherExit
 from tests.cluster.jobs import Jobs
@@ -47,14 +47,15 @@ dist.barrier()
 
 
 def test_a_trainer_that_raises_in_rank_3_fails_the_job_at_once(jobs: Jobs) -> None:
-    folder = _put(jobs, "sitecustomize.py", BUG_IN_RANK_3)
+    folder = jobs.put("sitecustomize.py", BUG_IN_RANK_3)
     jobs.submit("job", "--gpus", "4", "--gpus-per-node", "2", env={"PYTHONPATH": folder})
     _assert_rank_3_is_named(jobs, line='raise ValueError("sample 17 has no label")')
 
 
-def test_a_script_that_raises_in_rank_3_fails_the_job_at_once(jobs: Jobs) -> None:
-    folder = _put(jobs, "train.py", SCRIPT)
-    jobs.submit("job", "--gpus", "4", "--gpus-per-node", "2", command=[f"{folder}/train.py"])
+@pytest.mark.parametrize("runner", ["supervisor", "torchrun"])
+def test_a_script_that_raises_in_rank_3_fails_the_job_at_once(jobs: Jobs, runner: str) -> None:
+    folder = jobs.put("train.py", SCRIPT)
+    jobs.submit("job", "--gpus", "4", "--gpus-per-node", "2", command=[f"{folder}/train.py"], runner=runner)
     _assert_rank_3_is_named(jobs, line='raise ValueError("sample 17 has no label")')
 
 
@@ -109,29 +110,3 @@ def test_a_rank_that_runs_out_of_memory_twice_fails_the_job_with_its_limit(jobs:
     assert "memory limit of 1 GiB" in document["failure"]["cause"]
     assert "raise resources.memory" in document["failure"]["cause"]
     assert len(attempts(jobs.results_folder("job"))) == 2
-
-
-def _put(jobs: Jobs, name: str, content: str) -> str:
-    """Write a file to the results volume through a pod, as a user without access to it would; its folder there."""
-    script = f"mkdir -p /results/code && cat > /results/code/{name}"
-    pod: dict[str, Any] = {
-        "spec": {
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [
-                {
-                    "name": "put",
-                    "image": "pytorchjob-trainer:latest",
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["sh", "-c", script],
-                    "stdin": True,
-                    "stdinOnce": True,
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "results", "mountPath": "/results"}],
-                }
-            ],
-            "volumes": [{"name": "results", "persistentVolumeClaim": {"claimName": "results"}}],
-        }
-    }
-    options = ("--restart=Never", "--rm", "--stdin", "--quiet", "--image=none", f"--overrides={json.dumps(pod)}")
-    jobs.team.admin("run", "put", *options, stdin=content)
-    return "/results/code"

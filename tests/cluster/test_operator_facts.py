@@ -8,7 +8,7 @@ from launcher.job.spec import MAX_NAME
 from tests.cluster.base import GPUS, Cluster
 from tests.cluster.raw_jobs import LABELS, SLEEP, Object, Seen, container, job, namespace, replica
 
-PRINT_VARIABLES = "env; exit 0"
+PRINT_VARIABLES = "env; echo printed"
 RANK_BY_LABEL = {"valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{LABELS}/replica-index']"}}}
 CHARTS_OWN = [{"name": "PET_NODE_RANK", **RANK_BY_LABEL}, {"name": "PET_MASTER_ADDR", "value": "named-worker-0"}]
 IN_VAIN = [
@@ -31,7 +31,8 @@ def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     never_ready = {"exec": {"command": ["false"]}}
     jobs = (
         job("named", replica(PRINT_VARIABLES, 2, env=CHARTS_OWN + IN_VAIN)),
-        job("elastic", replica(PRINT_VARIABLES, 2), elasticPolicy=ELASTIC),
+        # They go on: once one pod has succeeded, the operator deletes the others.
+        job("elastic", replica(f"{PRINT_VARIABLES}; {SLEEP}", 2), elasticPolicy=ELASTIC),
         job("ready", replica(SLEEP)),
         job("unready", replica(SLEEP, readinessProbe=never_ready)),
         job("master", replica(SLEEP), master=replica(SLEEP)),
@@ -44,8 +45,9 @@ def seen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def _variables(seen: Seen, pod: str) -> dict[str, str]:
-    """What the first process of a pod that has ended found in its environment."""
-    seen.until(lambda: seen.pod(pod)["status"]["phase"] == "Succeeded", f"{pod} has printed its variables")
+    """What the first process of a pod found in its environment."""
+    seen.until(lambda: seen.pod(pod)["status"]["phase"] in ("Running", "Succeeded"), f"{pod} has started")
+    seen.until(lambda: seen.log(pod).endswith("printed\n"), f"{pod} has printed its variables")
     return dict(line.split("=", 1) for line in seen.log(pod).splitlines() if "=" in line)
 
 
