@@ -16,10 +16,13 @@ RUN command -v python3 || { \
 
 # The trainer's requirements alone in a file: the steps after it are taken from the cache until this list changes,
 # whatever else changes in pyproject.toml. `pip install .[trainer]` would also bring what the launcher needs.
+# EXTRAS: other such lists for the image, in a row: make image EXTRAS=mlflow
 FROM base AS requirements
+ARG EXTRAS=""
 COPY pyproject.toml /build/
-RUN python3 -c 'import tomllib; project = tomllib.load(open("/build/pyproject.toml", "rb"))["project"]; \
-print(*project["optional-dependencies"]["trainer"], sep="\n")' > /build/requirements.txt
+RUN python3 -c 'import sys, tomllib; project = tomllib.load(open("/build/pyproject.toml", "rb"))["project"]; \
+print(*(line for extra in sys.argv[1:] for line in project["optional-dependencies"][extra]), sep="\n")' \
+    trainer ${EXTRAS} > /build/requirements.txt
 
 
 FROM base AS dependencies

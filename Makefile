@@ -13,7 +13,8 @@ BUILDAH := buildah build --layers --isolation chroot
 PIP_CONF ?= $(firstword $(wildcard $(PIP_CONFIG_FILE) $(HOME)/.config/pip/pip.conf $(HOME)/.pip/pip.conf /etc/pip.conf))
 CA_BUNDLE ?= $(firstword $(wildcard $(PIP_CERT) $(REQUESTS_CA_BUNDLE) $(SSL_CERT_FILE)))
 COMMA := ,
-IMAGE_OPTIONS = --tag '$(IMAGE)' $(if $(BASE),--build-arg 'BASE=$(BASE)') $(if $(TARGET),--target '$(TARGET)') \
+IMAGE_OPTIONS = --tag '$(IMAGE)' $(if $(BASE),--build-arg 'BASE=$(BASE)') \
+	$(if $(EXTRAS),--build-arg 'EXTRAS=$(EXTRAS)') $(if $(TARGET),--target '$(TARGET)') \
 	$(if $(PIP_CONF),--secret 'id=pip_conf$(COMMA)src=$(PIP_CONF)') \
 	$(if $(CA_BUNDLE),--secret 'id=ca_bundle$(COMMA)src=$(CA_BUNDLE)') \
 	--label "org.opencontainers.image.version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' launcher/__init__.py)" \
@@ -36,7 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[trainer,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[trainer,mlflow,dev]'
 	@touch $@
 
 # Minutes the first time, then from the user's cache. Without Go the tests that need these programs are skipped.
@@ -49,15 +50,16 @@ demo: $(READY)  ## Train the digit classifier on two local ranks and show its re
 	$(BIN)/launcher results digits
 
 test: lint $(TOOLS)  ## Lint, types and the fast tests (unit, contract, distributed, local, API server)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ALONGSIDE)
-	$(BIN)/python -m pytest -m "not slow" $(BY_ITSELF)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(ALONGSIDE)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow" $(BY_ITSELF)
 
 test-full: lint $(TOOLS)  ## Everything, with the long training and fault tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ALONGSIDE)
-	$(BIN)/python -m pytest $(BY_ITSELF)
+	@$(BIN)/python -m tests.browser
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ALONGSIDE)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(BY_ITSELF)
 
 test-cluster: $(READY)  ## Tests on a real cluster: PROVIDER=one-node (root, Debian) or kind (Docker), or KUBECONFIG's
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m tests.cluster test
 
 cluster-up: $(READY)  ## Bring that cluster up and keep it, or its image up to date; down: .venv/bin/python -m tests.cluster down
 	$(BIN)/python -m tests.cluster up

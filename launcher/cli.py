@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("launcher.commands.delete", "Stop the job NAME if it runs, and forget it."),
     "results": (
         "launcher.commands.results",
-        "Show the final metrics of the job NAME and where its files are; wide adds a table of classes.",
+        "Show the final metrics of the job NAME and where its files are; wide adds more metrics, intervals, classes.",
     ),
     "completion": ("launcher.commands.completion", "Print a script that completes commands in your shell."),
     "version": ("launcher.commands.version", "Print the launcher's version."),

@@ -117,6 +117,9 @@ WIDE_COLUMNS: dict[str, Callable[[JobStatus], str]] = {
     "REASON": lambda status: status.reason or "-",
 }
 
+# The split, and the metrics that a task has first: more would not fit the width of a terminal.
+NARROW_METRICS = 4
+
 
 def show_results(name: str, results: Results, form: str) -> None:
     """Print a finished job's metrics and where its files are."""
@@ -124,13 +127,32 @@ def show_results(name: str, results: Results, form: str) -> None:
     if form in ("json", "yaml"):
         show_document({"schemaVersion": SCHEMA_VERSION, "name": name, "path": results.path, "summary": summary}, form)
         return
-    metrics = _scalars(summary.get("metrics"))
+    metrics = {key: _cell(value) for key, value in _scalars(summary.get("metrics")).items()}
+    folds = summary.get("folds")
+    for key, deviation in _scalars(folds.get("std") if isinstance(folds, dict) else None).items():
+        if key in metrics:
+            metrics[key] += f" ± {_cell(deviation)}"
     known = {"NAME": name, "EPOCHS": summary.get("epochs", "-"), "STEPS": summary.get("steps", "-")}
-    row = {**known, **{key.upper(): value for key, value in metrics.items()}}
-    click.echo(table(list(row), [[_cell(value) for value in row.values()]]))
-    if form == "wide" and (classes := _class_table(summary.get("report"))):
-        click.echo(f"\n{classes}\n")
+    columns = metrics if form == "wide" else dict(list(metrics.items())[:NARROW_METRICS])
+    row = {**known, **{key.upper(): value for key, value in columns.items()}}
+    click.echo(table(list(row), [[str(value) for value in row.values()]]))
+    if hidden := len(metrics) - len(columns):
+        click.echo(f"{hidden} more metrics with -o wide", err=True)
+    if form == "wide":
+        tables = (_interval_table(summary.get("intervals")), _class_table(summary.get("report")))
+        if shown := [text for text in tables if text]:
+            click.echo("\n" + "\n\n".join(shown) + "\n")
     click.echo(f"results: {printable(results.path)}")
+
+
+def _interval_table(intervals: Any) -> str:
+    """Confidence intervals of the metrics, where the summary has them."""
+    bounds = intervals if isinstance(intervals, dict) else {}
+    rows = [[key, *map(_cell, pair)] for key, pair in bounds.items() if isinstance(pair, list) and len(pair) == 2]
+    confidence = bounds.get("confidence")
+    if not rows or not isinstance(confidence, float):
+        return ""
+    return table([f"{100 * confidence:g}% INTERVAL", "FROM", "TO"], rows)
 
 
 def _class_table(report: Any) -> str:

@@ -63,7 +63,7 @@ class PlainDisplay:
     def show(self, status: JobStatus) -> None:
         """Write a line if this status is worth one."""
         progress = status.progress
-        milestone = (status.state, status.attempt, status.reason, progress.epoch if progress else None)
+        milestone = (status.state, status.attempt, status.reason, progress and (progress.fold, progress.epoch))
         if milestone == self._seen and self._clock() - self._last < PLAIN_SECONDS:
             return
         self._seen, self._last = milestone, self._clock()
@@ -123,7 +123,10 @@ def _numbers(status: JobStatus) -> str:
     progress = status.progress
     if progress is None:
         return ""
-    loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
-    numbers = f"epoch {progress.epoch}/{progress.epochs}, loss {loss}"
-    speed = progress.samples_per_second  # not known yet at the first step
-    return f"{numbers}, {speed:,.0f} samples/s" if speed else numbers
+    parts = [f"fold {progress.fold}/{progress.folds}"] if progress.folds else []
+    if progress.epoch is not None and progress.epochs is not None:
+        parts.append(f"epoch {progress.epoch}/{progress.epochs}")
+    parts.append("loss -" if progress.loss is None else f"loss {progress.loss:.4f}")
+    if progress.samples_per_second:  # not known yet at the first step
+        parts.append(f"{progress.samples_per_second:,.0f} samples/s")
+    return ", ".join(parts)

@@ -37,12 +37,32 @@ RESULT_FILES = (
     "classification_report.txt",
     "plots/learning_curves.png",
     "plots/confusion_matrix.png",
+    "plots/class_scores.png",
+    "plots/roc_curves.png",
+    "plots/precision_recall_curves.png",
+    "plots/calibration.png",
+    "evaluation.json",
     "predictions/test.csv",
+    "predictions/test_probabilities.npy",
+    "predictions/worst.json",
+    "predictions/worst/00.png",
     "exports/model.pt2",
     "logs/attempt-1/rank-0.log",
     "logs/attempt-1/rank-1.log",
 )
-OF_CLASSIFIERS = ("classification_report.txt", "plots/confusion_matrix.png", "exports/model.pt2")
+OF_CLASSIFIERS = (
+    "classification_report.txt",
+    "plots/confusion_matrix.png",
+    "plots/class_scores.png",
+    "plots/roc_curves.png",
+    "plots/precision_recall_curves.png",
+    "plots/calibration.png",
+    "evaluation.json",
+    "predictions/test_probabilities.npy",
+    "predictions/worst.json",
+    "predictions/worst/00.png",
+    "exports/model.pt2",
+)
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
@@ -88,14 +108,16 @@ def start(
     folder: Path, train: dict[str, Any], *, ranks: int = 2, namespace: str = "local", node: tuple[str, ...] = ()
 ) -> TrainerProcess:
     """Start the trainer on ``folder`` the way a backend does; ``node`` has the options of one node of several."""
+    identity = json.dumps({**train, "epochs": None}, sort_keys=True)
+    content = {"job": "tiny", "namespace": namespace, "digest": identity, "spec": {"name": "tiny"}, "train": train}
+    return start_run(folder, content, ranks=ranks, node=node)
+
+
+def start_run(folder: Path, content: dict[str, Any], *, ranks: int = 2, node: tuple[str, ...] = ()) -> TrainerProcess:
+    """Start the trainer with a run file of this content."""
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     run_file = folder / "submitted.json"
-    identity = json.dumps({**train, "epochs": None}, sort_keys=True)
-    run_file.write_text(
-        json.dumps(
-            {"job": "tiny", "namespace": namespace, "digest": identity, "spec": {"name": "tiny"}, "train": train}
-        )
-    )
+    run_file.write_text(json.dumps(content))
     with (folder / "logs" / "supervisor.log").open("ab") as log:
         command = [sys.executable, "-P", "-m", "trainer", "run"]
         options = ["--run-file", str(run_file), "--results", str(folder), "--nproc", str(ranks), *node]

@@ -1,4 +1,4 @@
-"""The trainer's command line: ``run`` a job, ``check`` this machine, ``predict``, rebuild the ``report`` of a run."""
+"""The trainer's command line: ``run`` a job, ``check`` this machine, ``predict``, and what is made of finished runs."""
 
 import argparse
 import importlib.metadata
@@ -8,13 +8,13 @@ import os
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import ValidationError
 
-from trainer.config import RunFile
-from trainer.config.contract import LOGS_DIR, RUN_FILE, SUMMARY_FILE
-from trainer.config.data import Digits, ImageFolder
+from trainer.config import CommandFile, RunFile
+from trainer.config.contract import LOGS_DIR, REPORT_FILE, RUN_FILE, SUMMARY_FILE, parse_run_file
+from trainer.config.data import Digits, ImageFolder, ImportedImages
 from trainer.config.model import TransferConfig
 from trainer.config.train import TrainConfig
 from trainer.exits import ConfigError, Exit, StorageError, TrainingError
@@ -25,6 +25,11 @@ from trainer.output.termination import write_termination_message
 from trainer.runtime.cpus import available_cpus
 from trainer.runtime.rendezvous import Place
 from trainer.runtime.signals import SignalInbox
+from trainer.tracking import verb as mlflow
+from trainer.tracking.beside import check_mlflow, logging_to_mlflow
+
+if TYPE_CHECKING:
+    from trainer.runtime.work import Work
 
 log = logging.getLogger("trainer")
 
@@ -36,8 +41,16 @@ examples:
   python -m trainer predict results/local/digits/checkpoints/step-00000880 photo.png -o json
   python -m trainer predict results/local/pronunciation hello world
   cat words.txt | python -m trainer predict results/local/pronunciation -
+  python -m trainer predict --import-from examples/own_model results/local/own-model photo.png
 
 A dash reads one input a line from stdin. Exit code 3: some inputs could not be used (they say why).
+A network of your own is code that its checkpoint names, with arguments from there. It runs only where --import-from or
+--allow-import say so: give them for checkpoints that you trust.
+"""
+REPORT_EXAMPLES = """\
+examples:
+  python -m trainer report results/local/digits
+  python -m trainer report results/local/digits results/local/digits-folds -o comparison.html
 """
 VERSIONED = ("pytorchjob-launcher", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
 
@@ -52,8 +65,10 @@ def main(arguments: list[str], inbox: SignalInbox | None = None) -> int:
         if options.verb == "check":
             return check()
         if options.verb == "predict":
-            return predict(options.checkpoint, options.inputs, top=options.top, form=options.output)
-        return report(options.results)
+            return predict(options)
+        if options.verb == "mlflow":
+            return mlflow.run(options)
+        return report([*filter(None, [options.results]), *options.folders], options.output)
     except TrainingError as error:
         log.error("%s", error)  # noqa: TRY400 - the message is the user's answer; the traceback would bury it
         if options.verb == "run":
@@ -83,9 +98,29 @@ def _parser() -> argparse.ArgumentParser:
     predict_verb.add_argument("checkpoint", type=Path, help="results folder (its best checkpoint), or a step-* folder")
     predict_verb.add_argument("inputs", nargs="+", help="image files; or words, for a network of sequences")
     predict_verb.add_argument("--top", type=int, default=3, help="how many answers each (default: 3)")
+    predict_verb.add_argument(
+        "--import-from", type=Path, metavar="DIR", help="a network of your own: the folder of the code that it needs"
+    )
+    predict_verb.add_argument(
+        "--allow-import", action="append", default=[], metavar="PACKAGE", help="the same, for an installed package"
+    )
     predict_verb.add_argument("-o", "--output", choices=("table", "json"), default="table", help="form of the answer")
-    report_verb = verbs.add_parser("report", help="write report.html of a finished run again")
-    report_verb.add_argument("--results", type=Path, required=True, help="results folder of this job")
+    report_verb = verbs.add_parser(
+        "report",
+        help="write report.html of a finished run again, or one page that compares several",
+        epilog=REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report_verb.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="results folder of a job")
+    report_verb.add_argument("--results", type=Path, help="the same as DIR, for one folder")
+    report_verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="page to write (default: report.html in DIR; of several runs ./report.html)",
+    )
+    mlflow.add_parser(verbs)
     return parser
 
 
@@ -135,6 +170,7 @@ def _whole_number(option: str, given: str | None, variable: str, *, default: int
 def run(run_file: Path, folder: Path, *, place: Place, inbox: SignalInbox) -> int:
     """Supervise one job; see trainer.exits for the codes."""
     run_spec = _read_run_file(run_file)
+    check_mlflow(run_spec, folder)
     _probe(folder)
     if is_complete(run_spec, folder):
         log.info("already done: %s", folder / SUMMARY_FILE)
@@ -142,15 +178,31 @@ def run(run_file: Path, folder: Path, *, place: Place, inbox: SignalInbox) -> in
         return Exit.DONE
     if place.is_first:
         _claim(run_spec, folder)
-    _preload(run_spec.train, place)
+    _set_defaults_of_ranks(place)
+    work = _work(run_spec, folder)
     from trainer.runtime.supervisor import Supervisor
 
-    return Supervisor(run_spec, folder, place=place, inbox=inbox).supervise()
+    supervisor = Supervisor(run_spec, folder, work=work, place=place, inbox=inbox)
+    if not place.is_first:
+        return supervisor.supervise()
+    with logging_to_mlflow(run_spec, folder):
+        return supervisor.supervise()
 
 
-def _read_run_file(path: Path) -> RunFile:
+def _work(run_spec: RunFile | CommandFile, folder: Path) -> "Work":
+    if isinstance(run_spec, CommandFile):
+        from trainer.runtime.script_work import ScriptWork
+
+        return ScriptWork(run_spec, folder)
+    _preload(run_spec.train)
+    from trainer.runtime.train_work import TrainWork
+
+    return TrainWork(run_spec, folder)
+
+
+def _read_run_file(path: Path) -> RunFile | CommandFile:
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        return parse_run_file(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read the run file {path}: {error.strerror}") from error
     except ValidationError as error:
@@ -170,7 +222,7 @@ def _probe(folder: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
-def _claim(run_spec: RunFile, folder: Path) -> None:
+def _claim(run_spec: RunFile | CommandFile, folder: Path) -> None:
     """Write run.json; refuse a folder that holds the results of another job."""
     path = folder / RUN_FILE
     if path.exists() and json.loads(path.read_text())["digest"] != run_spec.digest:
@@ -195,24 +247,27 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _preload(train: TrainConfig, place: Place) -> None:
-    """Import once, before the fork, what every rank needs. No tensor operation and no CUDA call may happen here.
+def _set_defaults_of_ranks(place: Place) -> None:
+    """Thread counts and the network of ranks. Libraries read them as they load, so this comes before any import.
 
-    Thread counts are read when the libraries load, so they are set first: all ranks together use each core of
-    the container once.
+    All ranks together use each core of the container once.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(available_cpus() / place.ranks_per_node))))
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads here, and threads do not survive a fork
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting devices must not create a CUDA context
     if sys.platform == "linux" and place.max_nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+
+
+def _preload(train: TrainConfig) -> None:
+    """Import once, before the fork, what every rank needs. No tensor operation and no CUDA call may happen here."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads here, and threads do not survive a fork
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting devices must not create a CUDA context
     import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
     import torch.distributed
     import torch.utils.tensorboard  # noqa: F401
 
     import trainer.engine.run  # noqa: F401
 
-    if isinstance(train.data, Digits | ImageFolder):
+    if isinstance(train.data, Digits | ImageFolder | ImportedImages) or getattr(train, "validation", None):
         import sklearn.datasets
         import sklearn.model_selection  # noqa: F401
     if isinstance(train.model, TransferConfig):
@@ -234,29 +289,39 @@ def check() -> int:
     return Exit.DONE
 
 
-def predict(checkpoint: Path, inputs: list[str], *, top: int, form: str) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Print what a trained network says of new inputs."""
     from trainer.predict import load_trained, predictions_json, predictions_text
 
-    if top < 1:
-        raise ConfigError(f"--top: must be >= 1 (got {top})")
-    trained = load_trained(checkpoint)
+    if options.top < 1:
+        raise ConfigError(f"--top: must be >= 1 (got {options.top})")
+    trained = load_trained(options.checkpoint, import_from=options.import_from, packages=options.allow_import)
+    inputs = options.inputs
     if inputs == ["-"]:
         inputs = [line for line in sys.stdin.read().splitlines() if line]
-    predictions = trained.predictor(inputs, top=top)
-    print(predictions_json(trained, predictions) if form == "json" else predictions_text(predictions))
+    predictions = trained.predictor(inputs, top=options.top)
+    print(predictions_json(trained, predictions) if options.output == "json" else predictions_text(predictions))
     return Exit.DATA if any(prediction.error for prediction in predictions) else Exit.DONE
 
 
-def report(folder: Path) -> int:
-    """Write report.html again from run.json and summary.json."""
-    from trainer.output.report import write_report
+def report(folders: list[Path], output: Path | None) -> int:
+    """Write report.html of one run again, or a page that compares several; its path on stdout."""
+    from trainer.output.report import read_folder, write_comparison, write_report
 
-    try:
-        run_facts = json.loads((folder / RUN_FILE).read_text())
-        summary = json.loads((folder / SUMMARY_FILE).read_text())
-    except OSError as error:
-        raise StorageError(f"no finished run in {folder}: {error}") from error
-    write_report(folder, run_facts, summary)
-    print(folder / "report.html")
+    if not folders:
+        raise ConfigError("report: give the results folder of a job, or several to compare them")
+    runs = [read_folder(folder) for folder in folders]
+    if len(runs) > 1:
+        page = output or Path(REPORT_FILE)
+        if output is None and (Path(RUN_FILE).exists() or Path(SUMMARY_FILE).exists()):
+            raise ConfigError(f"./{page} is the report of the run in this folder; choose another file with -o")
+        write_comparison(runs, page)
+    else:
+        if not runs[0].summary:
+            raise StorageError(
+                f"no finished run in {folders[0]}: {SUMMARY_FILE} is missing; a run that succeeds has it"
+            )
+        page = output or folders[0] / REPORT_FILE
+        write_report(folders[0], runs[0].run, runs[0].summary, page)
+    print(page)
     return Exit.DONE

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.config.imports import ImportedLoss
 from trainer.config.optim import CrossEntropy, Focal, Loss
 from trainer.exits import ConfigError
+from trainer.own_code.loss import SummedLoss
 
 Reduction = Literal["sum", "mean", "none"]
 
@@ -190,7 +192,7 @@ def _cross_entropy(config: CrossEntropy, _classes: Sequence[str]) -> nn.Module:
 
 def activation(config: Loss) -> Literal["softmax", "sigmoid"]:
     """What turns the logits of a network that learned by this loss into probabilities."""
-    return config.activation if isinstance(config, Focal) else "softmax"
+    return "softmax" if isinstance(config, CrossEntropy) else config.activation
 
 
 def class_probabilities(logits: Tensor, activation: Literal["softmax", "sigmoid"]) -> Tensor:
@@ -199,17 +201,34 @@ def class_probabilities(logits: Tensor, activation: Literal["softmax", "sigmoid"
     return logits.sigmoid() if activation == "sigmoid" else logits.softmax(dim=1)
 
 
+def negative_log_probability(logits: Tensor, labels: Tensor, activation: Literal["softmax", "sigmoid"]) -> Tensor:
+    """-log of the probability of each sample's true class, float64 [B]; finite where the probability rounds to 0.
+
+    Args:
+        logits: [B, K].
+        labels: True classes, int64 [B].
+        activation: What makes probabilities of the logits.
+    """
+    logits = logits.double()
+    logarithms = functional.logsigmoid(logits) if activation == "sigmoid" else logits.log_softmax(dim=1)
+    return -logarithms.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
 LOSSES: dict[type, Callable[[Any, Sequence[str]], nn.Module]] = {CrossEntropy: _cross_entropy, Focal: FocalLoss}
 
 
-def build_loss(config: Loss, classes: Sequence[str]) -> nn.Module:
+def build_loss(config: Loss, classes: Sequence[str], counts: Sequence[int] | None = None) -> nn.Module:
     """A module that maps logits float [B, K] and labels int64 [B] to the sum of the samples' losses (a scalar).
 
     Args:
         config: Which loss.
         classes: Names of the classes in label order.
+        counts: Training samples of each class, where they are known: a loss of the user's own may ask for them.
 
     Raises:
-        ConfigError: ``config`` names a class that does not exist.
+        ConfigError: ``config`` names a class that does not exist, or the loss is the user's own and not what it has to
+            be.
     """
+    if isinstance(config, ImportedLoss):
+        return SummedLoss(config, classes, counts)
     return LOSSES[type(config)](config, classes)

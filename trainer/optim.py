@@ -14,9 +14,15 @@ FUSED_DEVICES = ("cpu", "cuda")
 
 
 def _sgd(config: Sgd, groups: list[dict[str, Any]], fused: bool) -> torch_optim.Optimizer:
-    return torch_optim.SGD(
+    optimizer = torch_optim.SGD(
         groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, weight_decay=0.0, fused=fused
     )
+    if config.momentum:
+        # The fused kernel refuses parameters with momentum beside new ones without, as there are when layers unfreeze.
+        # From zero the first step is what it is without: 0.9 x 0 + gradient.
+        for parameter in (parameter for group in groups for parameter in group["params"]):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _adam(config: Adam, groups: list[dict[str, Any]], fused: bool) -> torch_optim.Optimizer:

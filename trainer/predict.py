@@ -1,7 +1,11 @@
-"""Using a trained network from its checkpoint alone: no training configuration, no pickle, nothing that runs code."""
+"""Using a trained network from its checkpoint alone: no training configuration, no pickle, nothing that runs code.
+
+A network of the user's own is the exception: its checkpoint names the code, which runs only where the user says so.
+"""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +14,17 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from trainer.config.contract import BEST_FILE, CHECKPOINTS_DIR
+from trainer.config.contract import BEST_FILE, CHECKPOINTS_DIR, FOLDS_DIR
+from trainer.config.imports import ImportedModel
 from trainer.config.network import ImageNetwork, Network, SequenceNetwork
-from trainer.exits import ConfigError, StorageError
+from trainer.exits import ConfigError, DataError, StorageError
 from trainer.output.checkpoint import STATE, Checkpointer, Tensors
+from trainer.own_code.imports import allow_imports, changed, sources
 from trainer.tasks.image_predictor import ImagePredictor
 from trainer.tasks.predictor import Prediction, Predictor
 from trainer.tasks.sequence_predictor import SequencePredictor
+
+log = logging.getLogger(__name__)
 
 _NETWORK: TypeAdapter[ImageNetwork | SequenceNetwork] = TypeAdapter(Network)
 
@@ -32,19 +40,26 @@ class Trained:
     predictor: Predictor
 
 
-def load_trained(folder: Path) -> Trained:
+def load_trained(folder: Path, *, import_from: Path | None = None, packages: Sequence[str] = ()) -> Trained:
     """Load the network of a results folder (its best checkpoint), or of one checkpoint's folder.
 
     Everything read is data: state.json is checked against a schema, tensors come from safetensors files, and both are
     compared with each other before any of it is used.
 
+    Args:
+        folder: Results folder, or that of a checkpoint.
+        import_from: Folder whose code a network of the user's own may use.
+        packages: Installed packages whose code it may use.
+
     Raises:
         StorageError: There is no checkpoint, or it is damaged.
-        ConfigError: It is whole, and not what the trainer writes.
+        ConfigError: It is whole, and not what the trainer writes; or it names code that was not allowed.
     """
     checkpoint = _checkpoint_folder(folder)
     saved = Checkpointer.read(checkpoint)
     network = _network(checkpoint, saved.state)
+    if isinstance(network.model, ImportedModel):
+        _allow(network.model, checkpoint, import_from, packages)
     predictor = _build(network, checkpoint, saved.tensors.get("model", {}))
     return Trained(checkpoint.name, network.task, predictor)
 
@@ -55,6 +70,10 @@ def _checkpoint_folder(folder: Path) -> Path:
     try:
         name = json.loads((folder / BEST_FILE).read_text())["checkpoint"]
     except OSError as error:
+        if (folder / FOLDS_DIR).is_dir():
+            raise StorageError(
+                f"{folder} holds a cross-validation; give one of its folds: {folder / FOLDS_DIR / '0'}"
+            ) from error
         raise StorageError(
             f"no checkpoint in {folder}: {error.strerror} ({BEST_FILE}); give a results folder or a step-* folder"
         ) from error
@@ -78,11 +97,32 @@ def _build(network: ImageNetwork | SequenceNetwork, checkpoint: Path, tensors: T
     kind: Callable[[Any], ImagePredictor | SequencePredictor] = (
         ImagePredictor if isinstance(network, ImageNetwork) else SequencePredictor
     )
-    with torch.device("meta"):  # sizes without memory: what is promised may be larger than this machine
-        _check_tensors(kind(network).model, checkpoint, tensors)
+    if not isinstance(network.model, ImportedModel):  # the user's code, once trusted, need not work without memory
+        with torch.device("meta"):  # sizes without memory: what is promised may be larger than this machine
+            _check_tensors(kind(network).model, checkpoint, tensors)
     predictor = kind(network)
+    _check_tensors(predictor.model, checkpoint, tensors)
     predictor.model.load_state_dict(tensors)
+    if isinstance(network, ImageNetwork) and (names := changed(network.code, sources())):
+        log.warning("code of your own has changed since the network was trained: %s", ", ".join(names))
     return predictor
+
+
+def _allow(model: ImportedModel, checkpoint: Path, import_from: Path | None, packages: Sequence[str]) -> None:
+    """Let the code that a checkpoint names run where the user has said so."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in model.args.items())
+    call = f"{model.import_}({arguments})"
+    if import_from is None and not packages:
+        package = model.import_.partition(":")[0].partition(".")[0]
+        raise ConfigError(
+            f"{checkpoint}: its network is code, {call}, which using it would run\nif you trust this checkpoint, say "
+            f"where the code is: --import-from DIR, or --allow-import {package} where that is installed"
+        )
+    try:
+        allow_imports(import_from, packages=packages)
+    except DataError as error:
+        raise ConfigError(f"--import-from: {error}") from error
+    log.info("%s names its network: %s", checkpoint, call)
 
 
 def _check_tensors(model: nn.Module, checkpoint: Path, tensors: Tensors) -> None:

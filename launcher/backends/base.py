@@ -1,6 +1,7 @@
 """The protocol of a backend, and the values that pass through it."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,35 +31,58 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The newest progress line of rank 0."""
+    """The newest progress line of rank 0; a script of the user's own need not tell more than its steps."""
 
     step: int
     steps: int
-    epoch: int
-    epochs: int
+    epoch: int | None
+    epochs: int | None
     loss: float | None
-    samples_per_second: float
+    samples_per_second: float | None
     eta_seconds: float | None
     attempt: int | None = None
     """The attempt that it belongs to."""
+    fold: int | None = None
+    """Of a cross-validation, the fold that steps and epochs belong to, from 1."""
+    folds: int | None = None
+    """How many folds there are."""
 
 
 def read_progress(text: str | bytes) -> Progress | None:
-    """The progress in the JSON of a progress line; None where something else printed a line that looks like one."""
+    """The progress in the JSON of a progress line; None where it names no step.
+
+    A script of the user's own may print anything, and a status must not fail on it: only numbers are taken.
+    """
     try:
         seen = json.loads(text)
+        step, steps = _count(seen, "step"), _count(seen, "steps")
+        if step is None or steps is None:
+            return None
         return Progress(
-            step=seen["step"],
-            steps=seen["steps"],
-            epoch=seen["epoch"],
-            epochs=seen["epochs"],
-            loss=seen.get("loss"),
-            samples_per_second=seen["samples_per_second"],
-            eta_seconds=seen.get("eta_seconds"),
-            attempt=int(seen["attempt"]) if seen.get("attempt") else None,
+            step=step,
+            steps=steps,
+            epoch=_count(seen, "epoch"),
+            epochs=_count(seen, "epochs"),
+            loss=_number(seen, "loss"),
+            samples_per_second=_number(seen, "samples_per_second"),
+            eta_seconds=_number(seen, "eta_seconds"),
+            attempt=_count(seen, "attempt"),
+            fold=_count(seen, "fold"),
+            folds=_count(seen, "folds"),
         )
-    except (ValueError, KeyError, TypeError):
-        return None  # a status must not fail on it
+    except (ValueError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _number(seen: Any, key: str) -> float | None:
+    value = seen.get(key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def _count(seen: Any, key: str) -> int | None:
+    value = _number(seen, key)
+    return None if value is None else int(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +197,9 @@ class Backend(Protocol):
 
     def results(self, name: str) -> Results:
         """The results folder."""
+
+    def local_copy(self, name: str, path: str) -> Path | None:
+        """A file of the results folder on this machine: itself or a copy; None where there is none of that name."""
 
     def fetch(self, name: str, folder: Path) -> Copied:
         """Copy the results folder's files into ``folder``, replacing those of the same names."""

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -11,6 +12,12 @@ from launcher.errors import LauncherError
 
 MAX_FILES = 100_000
 BLOCK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where this program may keep copies that can be made again."""
+    default = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or default) / "pytorchjob-launcher"
 
 
 class FolderSink:

@@ -47,7 +47,7 @@ def summary(spec: JobSpec) -> str:
     train = spec.train
     if train is None:
         return f"{spec.name}: {' '.join(spec.command or ())} on {where}"
-    data = getattr(train.data, "path", train.data.kind)
+    data = getattr(train.data, "path", None) or getattr(train.data, "name", train.data.kind)
     return (
         f"{spec.name}: {train.model.name} on {data}, {train.epochs} epoch{'s' * (train.epochs != 1)} "
         f"of batch size {train.batch_size}, on {where}"

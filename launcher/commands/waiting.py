@@ -132,6 +132,8 @@ def _failure(status: JobStatus) -> list[str]:
 
     failure = status.failure
     lines = [_headline(status)]
+    if failure and not failure.lines:  # the headline has the first line alone; a traceback has the message anyway
+        lines += [f"  {printable(line)}" for line in failure.cause.strip().splitlines()[1:]]
     if status.exit_code is not None:
         lines.append(f"  exit code  {status.exit_code} ({meaning(status.exit_code)})")
     if failure and failure.rank is not None:

@@ -168,10 +168,10 @@ class ChartValues(Values):
     image_pull_secrets: tuple[PullSecret, ...] = ()
     """Secrets with the credentials of a private registry: [{name: my-registry}]."""
     run_file: Annotated[str, Field(max_length=LIMIT_OF_ANNOTATIONS)] | None = None
-    """What to train: the trainer's run file, JSON as text, which the pods read from a file. Either this or command;
-    `launcher render` computes it from a job.yaml."""
+    """What to train, or the script to run under the trainer's supervisor: the trainer's run file, JSON as text, which
+    pods read from a file. Either this or command; `launcher render` computes it from a job.yaml."""
     command: tuple[Text, ...] = ()
-    """Your own script and its arguments, run under torchrun with RESULTS_DIR set: [train.py, --lr, "0.1"]."""
+    """Your own script and its arguments, run under plain torchrun with RESULTS_DIR set: [train.py, --lr, "0.1"]."""
     env: Environment = DEFAULT_ENV
     """Environment variables: text, or {secret: name, key: entry} for an entry of a Secret. Merged with the defaults, of
     which null removes one."""

@@ -22,6 +22,8 @@ NOT_IDENTITY: tuple[tuple[str, ...], ...] = (
     ("node_selector",),
     ("tolerations",),
     ("deadline_seconds",),
+    ("restarts",),
+    ("runner",),
     ("isolated_network",),
     ("run_as",),
     ("results", "create"),

@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag
+from pydantic.fields import FieldInfo
 
 from launcher.job.problems import Path
 
@@ -70,9 +71,14 @@ def forms(annotation: Any) -> dict[str, Any]:
     return tags if len(members) > 1 and not variants(annotation) else {}
 
 
-def tag_field(model: type[BaseModel]) -> str:
-    """The field whose value chooses this variant: ``kind``, ``name`` or ``task``."""
-    return next(name for name in ("kind", "name", "task") if name in model.model_fields)
+def tag_field(model: type[BaseModel]) -> str | None:
+    """The field whose value chooses this variant: ``kind``, ``name`` or ``task``; None where the key `import` does."""
+    return next((name for name in ("kind", "name", "task") if name in model.model_fields), None)
+
+
+def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by their keys in job.yaml, which differ from their names where Python reserves one."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def literals(annotation: Any) -> tuple[str, ...]:
@@ -95,13 +101,13 @@ def _members(annotation: Any) -> list[tuple[Any, tuple[Any, ...]]]:
 
 def _tag(model: type[BaseModel], extras: tuple[Any, ...]) -> str:
     explicit = [extra.tag for extra in extras if isinstance(extra, Tag)]
-    return explicit[0] if explicit else literals(model.model_fields[tag_field(model)].annotation)[0]
+    return explicit[0] if explicit else literals(model.model_fields[str(tag_field(model))].annotation)[0]
 
 
 def _child(annotation: Any, step: str | int) -> Any:
     model = model_in(annotation)
     if model is not None:
-        field = model.model_fields.get(str(step))
+        field = fields(model).get(str(step))
         return field.annotation if field else None
     for kind, _ in _members(annotation):
         arguments = get_args(kind)

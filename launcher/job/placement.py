@@ -20,11 +20,18 @@ class Placement:
     ranks_per_node: int
     min_nodes: int | None = None
     """Pods that an elastic job needs at least; None for a job of a fixed size."""
+    gpus_per_rank: int = 1
+    """GPUs of each process of a GPU job."""
 
     @property
     def ranks(self) -> int:
         """Processes over the whole job."""
         return self.nodes * self.ranks_per_node
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of each pod of a GPU job."""
+        return self.ranks_per_node * self.gpus_per_rank
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ def plan(spec: JobSpec, nodes: Sequence[NodeShape]) -> Placement:
         raise DoesNotFit(f"{_gpus(total)} asked for, but the nodes have none\nTo train on CPUs: --gpus 0")
     if isinstance(spec.gpus, GpuRange):
         return _plan_elastic(spec.gpus, fixed, nodes)
+    if spec.is_one_process:
+        return _plan_one_process(total, nodes)
     if nodes and total > present:
         raise _no_fit(f"{_gpus(total)} do not fit: {_stated(nodes)}", total, nodes, fixed)
     share = _equal_share(total, nodes) if fixed is None else fixed
@@ -91,9 +100,20 @@ def _plan_elastic(gpus: GpuRange, fixed: int | None, nodes: Sequence[NodeShape])
     return Placement(nodes=gpus.max // share, ranks_per_node=share, min_nodes=gpus.min // share)
 
 
+def _plan_one_process(total: int, nodes: Sequence[NodeShape]) -> Placement:
+    """One pod of one rank that has all GPUs."""
+    if not _holds(1, total, nodes):
+        largest = max(shape.gpus for shape in nodes)
+        raise DoesNotFit(
+            f"{_gpus(total)} do not fit: data-parallel needs them on one node, and the largest has {largest}\n"
+            f"use --gpus {largest}, or --set train.parallel.strategy=ddp, which spreads over nodes"
+        )
+    return Placement(nodes=1, ranks_per_node=1, gpus_per_rank=total)
+
+
 def usage(spec: JobSpec, placement: Placement, nodes: Sequence[NodeShape]) -> tuple[NodeUse, ...]:
     """Which group of nodes takes how many pods: tightest fit first, as a scheduler that packs would place them."""
-    share = placement.ranks_per_node if spec.total_gpus else 0
+    share = placement.gpus_per_node if spec.total_gpus else 0
     left = placement.nodes
     pods = dict.fromkeys(range(len(nodes)), 0)
     for index in sorted(pods, key=lambda i: (nodes[i].gpus % share if share else nodes[i].gpus, nodes[i].gpus)):

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from launcher.job.descriptions import descriptions
-from launcher.job.model_tree import forms, model_in, tag_field, variants
+from launcher.job.model_tree import fields, forms, model_in, tag_field, variants
 from launcher.job.spec import JobSpec
 from launcher.job.wording import PATTERNS
 from launcher.suggestions import MOST_LISTED
@@ -32,6 +32,9 @@ Every key of a job file. The files in `examples/` are complete jobs to start fro
 
 In the tables, a field without a default shows **required** or, where it may be left out, a dash.
 """
+
+_FIRST = ("kind", "name", "import", "args", "test_args")
+"""Keys that a table begins with; the others follow as the model has them."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,11 @@ def reference_page() -> str:
         if plain:
             parts += _model(section.path, plain)
             continue
-        key = tag_field(next(iter(section.models.values())))
-        parts.append(f"`{key}` chooses what the other keys are.\n")
+        key = str(tag_field(next(iter(section.models.values()))))
+        imports = "" if all(map(tag_field, section.models.values())) else "; `import` in its place names your own"
+        parts.append(f"`{key}` chooses what the other keys are{imports}.\n")
         for tag, model in section.models.items():
-            title = f"`{key}: {tag}`" if _is_constant(model, key) else f"`{key}:` any of {tag}'s"
-            parts += [f"### {title}\n", *_model(section.path, model)]
+            parts += [f"### {_variant(key, tag, model)}\n", *_model(section.path, model)]
     return "\n".join(parts)
 
 
@@ -77,7 +80,7 @@ def _sections() -> Iterator[_Section]:
         inner = [
             _Section(_join(section.path, suffix), models)
             for model in section.models.values()
-            for name in model.model_fields
+            for name in fields(model)
             for suffix, models in _nested(model, name)
         ]
         queue = inner + queue
@@ -85,7 +88,7 @@ def _sections() -> Iterator[_Section]:
 
 def _nested(model: type[BaseModel], name: str) -> list[tuple[str, dict[str, type[BaseModel]]]]:
     """The section that a field's value has of its own, if it is a mapping or a list of them."""
-    annotation: Any = model.model_fields[name].annotation
+    annotation: Any = fields(model)[name].annotation
     suffix = name
     if get_origin(annotation) is tuple:
         annotation, suffix = get_args(annotation)[0], f"{name}.N"
@@ -100,14 +103,14 @@ def _nested(model: type[BaseModel], name: str) -> list[tuple[str, dict[str, type
 
 def _model(path: str, model: type[BaseModel]) -> Iterator[str]:
     """Description, table of fields with the tag first, and the long lists of names that no table holds."""
-    fields = model.model_json_schema()["properties"]
+    properties = model.model_json_schema()["properties"]
     yield f"{_prose(inspect.getdoc(model) or '')}\n"
     yield "| Field | Type | Default | |"
     yield "| --- | --- | --- | --- |"
-    for name in sorted(fields, key=lambda name: name not in ("kind", "name")):
-        yield _row(path, model, name, fields[name])
+    for name in sorted(properties, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
+        yield _row(path, model, name, properties[name])
     yield ""
-    for name, field in fields.items():
+    for name, field in properties.items():
         if len(field.get("enum", ())) > MOST_LISTED:
             yield f"The {len(field['enum'])} values of `{name}`:\n"
             values = ", ".join(f"`{value}`" for value in field["enum"])
@@ -115,12 +118,17 @@ def _model(path: str, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _row(path: str, model: type[BaseModel], name: str, field: dict[str, Any]) -> str:
-    info = model.model_fields[name]
+    info = fields(model)[name]
     inner = [_join(path, suffix) for suffix, _ in _nested(model, name)]
     kind = _type(field, f"[{inner[0]}](#{_slug(inner[0])})" if inner else "mapping")
     default = "**required**" if info.is_required() else _default(field.get("default"))
-    cells = (f"`{name}`", kind, default, _prose(descriptions(model).get(name, "")))
+    cells = (f"`{name}`", kind, default, _prose(_description(model, name)))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _description(model: type[BaseModel], key: str) -> str:
+    names = {info.alias: name for name, info in model.model_fields.items()}
+    return descriptions(model).get(names.get(key, key), "")
 
 
 def _type(field: dict[str, Any], link: str = "mapping") -> str:
@@ -173,8 +181,12 @@ def _default(value: Any) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def _is_constant(model: type[BaseModel], key: str) -> bool:
-    return "const" in model.model_json_schema()["properties"][key]
+def _variant(key: str, tag: str, model: type[BaseModel]) -> str:
+    """The heading of a variant."""
+    choice = model.model_json_schema()["properties"].get(key)
+    if choice is None:
+        return f"`{tag}:` your own"
+    return f"`{key}: {tag}`" if "const" in choice else f"`{key}:` any of {tag}'s"
 
 
 def _join(path: str, name: str) -> str:

@@ -21,15 +21,18 @@ from launcher.job.field_types import (
 )
 from trainer.config import Train
 from trainer.config.base import Config
+from trainer.config.train import Restarts
 
 # The operator names pods and services <job>-worker-<index>, and a label holds 63 characters at most.
 MAX_NAME = 63 - len("-worker-") - 5
 
 RESERVED_ENV = frozenset(
     {"RESULTS_DIR", "ATTEMPT", "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
-    | {"MASTER_ADDR", "MASTER_PORT", "NVIDIA_VISIBLE_DEVICES"}
+    | {"GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT", "NVIDIA_VISIBLE_DEVICES"}
 )
-"""Variables that the launcher, the operator or torchrun sets; so is every name that starts with PET_."""
+"""Variables that the launcher, the operator or torchrun sets."""
+RESERVED_ENV_PREFIXES = ("PET_", "TORCHELASTIC_")
+"""So is every name that starts like this."""
 RESERVED_VOLUMES = {"results": None, "run": "/etc/pytorchjob", "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108
 """Volumes that every pod has, and where they are mounted; results at `results.path`."""
 
@@ -50,7 +53,7 @@ def _auto_or_count(value: Any) -> Any:
 
 
 def _variable(name: str) -> str:
-    if name in RESERVED_ENV or name.startswith("PET_"):
+    if name in RESERVED_ENV or name.startswith(RESERVED_ENV_PREFIXES):
         raise ValueError("is set by the launcher; choose another name")
     return name
 
@@ -132,7 +135,8 @@ class Volume(Config):
     read_only: bool = True
     """Mount without the right to write."""
     local: Annotated[str, Field(min_length=1)] | None = None
-    """The same data on a laptop, used by the local backend (~ is the home folder)."""
+    """The same data on a laptop, used by the local backend: ~ is the home folder, and a relative path starts where you
+    submit from."""
 
 
 class NodeShape(Config):
@@ -158,7 +162,13 @@ class JobSpec(Config):
     train: Train | None = None
     """What to train. Either this or `command`."""
     command: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """Your own script and its arguments, run under torchrun: [train.py, --lr, "0.1"], or [-m, my.module]."""
+    """Your own script and its arguments, started once a rank: [train.py, --lr, "0.1"], or [-m, my.module]. $(NAME) in
+    an argument becomes the value of that variable: $(RESULTS_DIR)."""
+    restarts: Restarts = Restarts()
+    """How often a crashed `command` is tried again. Of a `train` job this is `train.restarts`."""
+    runner: Literal["supervisor", "torchrun"] = "supervisor"
+    """What starts a `command` on a cluster. supervisor: the trainer's own, in images that hold the trainer. torchrun:
+    plain torchrun, in any image that holds torch; without attempts, restarts in place, and a summary."""
     resources: Resources = Resources()
     """What each pod asks for."""
     results: Results = Results()
@@ -193,9 +203,14 @@ class JobSpec(Config):
         return self.gpus.max if isinstance(self.gpus, GpuRange) else self.gpus
 
     @property
+    def is_one_process(self) -> bool:
+        """Whether one process uses all GPUs of the job."""
+        return self.train is not None and self.train.parallel.strategy == "data-parallel"
+
+    @property
     def ranks(self) -> int:
         """Number of training processes over the whole job."""
-        return self.total_gpus or self.processes or 1
+        return 1 if self.is_one_process else self.total_gpus or self.processes or 1
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
@@ -203,19 +218,50 @@ class JobSpec(Config):
             raise ValueError("train: give either train or command")
         if self.gpus and self.processes:
             raise ValueError("processes: only for CPU jobs (gpus: 0); a GPU job has one process per GPU")
+        self._check_one_process()
         if self.train and self.train.batch_size < self.ranks * self.train.accumulate:
             raise ValueError(
                 f"train.batch_size: must be >= ranks x accumulate "
                 f"({self.ranks} x {self.train.accumulate}; got {self.train.batch_size})"
             )
-        if self.command and self.command[0] in ("python", "python3", "torchrun"):
-            raise ValueError(f"command.0: give the script itself, torchrun starts it (got {self.command[0]!r})")
+        self._check_command()
         self._check_volumes()
         for field, path in (self.train.paths if self.train else {}).items():
             if not any(is_under(path, volume.mount) for volume in self.volumes):
                 mounts = ", ".join(volume.mount for volume in self.volumes) or "none: add a volume"
                 raise ValueError(f"train.{field}: {path} is not under a mount (mounts: {mounts})")
         return self
+
+    def _check_command(self) -> None:
+        if self.command is None:
+            if self.restarts != Restarts():
+                raise ValueError("restarts: is for a command; a train job has train.restarts")
+            if self.runner != "supervisor":
+                raise ValueError("runner: is for a command; a train job runs under the trainer's supervisor")
+            return
+        script = self.command[0]
+        if script in ("python", "python3", "torchrun"):
+            raise ValueError(f"command.0: give the script itself, Python is started for it (got {script!r})")
+        if self.runner == "torchrun":
+            if self.restarts != Restarts():
+                raise ValueError("restarts: torchrun does not know them (use runner: supervisor)")
+        elif script == "-m" and len(self.command) == 1:
+            raise ValueError("command.0: -m needs the name of a module: [-m, my.module]")
+        elif script != "-m" and (script.startswith("-") or not script.strip()):
+            raise ValueError(f"command.0: must be a script, or -m and a module (got {script!r})")
+
+    def _check_one_process(self) -> None:
+        """One process can neither be several nor be spread over nodes."""
+        if not self.is_one_process:
+            return
+        why = "train.parallel.strategy is data-parallel, one process on one node; ddp has no such limit"
+        if (self.processes or 1) > 1:
+            raise ValueError(f"processes: must be 1 (got {self.processes}): {why}")
+        if isinstance(self.gpus, GpuRange):
+            raise ValueError(f"gpus: must be a whole number, not a range: {why}")  # noqa: TRY004 - pydantic's kind
+        share = self.resources.gpus_per_node
+        if self.gpus and share not in ("auto", self.gpus):
+            raise ValueError(f"resources.gpus_per_node: must be auto or gpus ({self.gpus}; got {share}): {why}")
 
     def _check_volumes(self) -> None:
         """Every volume of a pod needs a name and a mount of its own."""

@@ -24,13 +24,13 @@ from launcher.job.field_types import quantity
 from launcher.job.placement import Placement
 from launcher.job.profile import IMAGE_VARIABLE
 from launcher.job.spec import JobSpec, Volume
-from trainer.config import RunFile
+from trainer.config import CommandFile, RunFile
 
 MANAGER = "pytorchjob-launcher"
 DIGEST_ANNOTATION = "pytorchjob-launcher/spec-digest"
 """On the PyTorchJob: the spec's digest, by which a second submit knows the first (launcher.job.digest)."""
 SPEC_ANNOTATION = "pytorchjob-launcher/spec"
-"""On the PyTorchJob of a `command:` job: the spec as JSON, for field diffs; others have it in their run file."""
+"""On the PyTorchJob of a script under torchrun: the spec as JSON, for field diffs; others have it in their run file."""
 RUN_FILE_ANNOTATION = "pytorchjob-launcher/run"
 """On the pods: the trainer's run file. The chart sets it."""
 
@@ -76,7 +76,7 @@ def chart_values(
         image=image,
         image_pull_secrets=tuple(PullSecret(name=name) for name in spec.image_pull_secrets),
         run_file=_run_file(spec, namespace, image),
-        command=spec.command or (),
+        command=(spec.command or ()) if spec.runner == "torchrun" else (),
         env=_env(spec),
         replicas=placement.nodes,
         nproc_per_node=placement.ranks_per_node,
@@ -104,23 +104,34 @@ def chart_values(
 
 def _annotations(spec: JobSpec) -> dict[str, str]:
     known = {DIGEST_ANNOTATION: digest(spec)}
-    return known if spec.train else {**known, SPEC_ANNOTATION: _json(_dump(spec))}
+    return {**known, SPEC_ANNOTATION: _json(_dump(spec))} if spec.runner == "torchrun" else known
 
 
 def _run_file(spec: JobSpec, namespace: str, image: str) -> str | None:
     """The trainer's one file, as ASCII, which no YAML writer on the way can change."""
-    if spec.train is None:
+    if spec.runner == "torchrun":
         return None
-    run = RunFile(
-        job=spec.name, namespace=namespace, digest=digest(spec), spec=_dump(spec), image=image, train=spec.train
-    )
-    text = _json(run.model_dump(mode="json"))
+    text = _json(_run(spec, namespace, image).model_dump(mode="json"))
     if len(text) > LIMIT_OF_ANNOTATIONS:
+        what = "train: the configuration" if spec.train else "command: it"
         raise InvalidJob(
-            f"train: the configuration takes {len(text):,} characters in the manifest, and at most "
+            f"{what} takes {len(text):,} characters in the manifest, and at most "
             f"{LIMIT_OF_ANNOTATIONS:,} fit into an annotation\nshorten the longest lists of it"
         )
     return text
+
+
+def _run(spec: JobSpec, namespace: str, image: str) -> RunFile | CommandFile:
+    known: dict[str, Any] = {
+        "job": spec.name,
+        "namespace": namespace,
+        "digest": digest(spec),
+        "spec": _dump(spec),
+        "image": image,
+    }
+    if spec.train:
+        return RunFile(**known, train=spec.train)
+    return CommandFile(**known, command=spec.command or (), restarts=spec.restarts)
 
 
 def _dump(spec: JobSpec) -> dict[str, Any]:
@@ -152,7 +163,7 @@ def _resources(spec: JobSpec, placement: Placement) -> ResourceLists:
     wanted = {
         "cpu": spec.resources.cpu and str(spec.resources.cpu),
         "memory": spec.resources.memory,
-        spec.resources.gpu_resource: str(placement.ranks_per_node) if spec.total_gpus else None,
+        spec.resources.gpu_resource: str(placement.gpus_per_node) if spec.total_gpus else None,
     }
     given = {name: amount for name, amount in wanted.items() if amount}
     return ResourceLists(requests=given, limits=given)
@@ -190,7 +201,7 @@ def _data_volume(volume: Volume) -> DataVolume:
 
 
 def _deadline(spec: JobSpec) -> int | None:
-    own = spec.train and spec.train.restarts.deadline_seconds
+    own = (spec.train or spec).restarts.deadline_seconds
     return spec.deadline_seconds or (int(own) + DEADLINE_MARGIN_SECONDS if own else None)
 
 

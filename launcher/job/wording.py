@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from launcher.job.model_tree import Location, literals, locate, model_in, tag_field, variants
+from launcher.job.model_tree import Location, fields, literals, locate, model_in, tag_field, variants
 from launcher.job.problems import Path, Problem, got, shown
 from launcher.suggestions import did_you_mean, listing
 
@@ -52,6 +52,9 @@ PATTERNS = {
     r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$": "the name of a resource, "
     "such as nvidia.com/gpu",
     r"^[-._a-zA-Z0-9]+$": "letters, digits, dashes, underscores and dots",
+    r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+    r":[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$": "a module, a colon and a name in it, "
+    "such as my_package.nets:SmallNet",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of a variable: letters, digits and underscores, not starting with a digit",
 }
 """What each pattern of the schema means; a test finds a pattern that is missing here."""
@@ -101,7 +104,7 @@ def _missing(where: Location, _error: ErrorDetails) -> Problem:
 
 
 def _unknown_key(where: Location, _error: ErrorDetails) -> Problem:
-    allowed = list(where.parent.model_fields) if where.parent else []
+    allowed = list(fields(where.parent)) if where.parent else []
     return Problem(where.path, f"unknown key{did_you_mean(str(where.path[-1]), allowed)} {listing(allowed)}")
 
 
@@ -111,15 +114,26 @@ def _not_a_literal(where: Location, error: ErrorDetails) -> Problem:
 
 def _tag_unknown(where: Location, error: ErrorDetails) -> Problem:
     tag = _tag_path(where)
-    return Problem(tag, _unknown_value(error["input"].get(tag[-1]), tuple(variants(where.annotation))))
+    return Problem(tag, _unknown_value(error["input"].get(tag[-1]), _tags(where)) + _or_import(where))
 
 
 def _tag_missing(where: Location, _error: ErrorDetails) -> Problem:
-    return Problem(_tag_path(where), f"required {listing(tuple(variants(where.annotation)))}")
+    return Problem(_tag_path(where), f"required {listing(_tags(where))}{_or_import(where)}")
 
 
 def _tag_path(where: Location) -> Path:
-    return (*where.path, tag_field(next(iter(variants(where.annotation).values()))))
+    return (*where.path, str(tag_field(next(iter(variants(where.annotation).values())))))
+
+
+def _tags(where: Location) -> tuple[str, ...]:
+    """The values of the tag that choose a variant."""
+    return tuple(tag for tag, model in variants(where.annotation).items() if tag_field(model))
+
+
+def _or_import(where: Location) -> str:
+    """That code of the user's own would do as well, where it would."""
+    possible = any(tag_field(model) is None for model in variants(where.annotation).values())
+    return "; or give import in its place, with the path of your own" if possible else ""
 
 
 def _own_check(where: Location, error: ErrorDetails) -> Problem:

@@ -91,10 +91,10 @@ def test_lines_of_ranks_bear_their_rank_and_progress_is_left_out(
         shown(jobs, rank=2)
 
 
-def test_the_pod_of_a_rank_is_shown_whole_where_a_script_marks_no_ranks(
+def test_the_pod_of_a_rank_is_shown_whole_where_torchrun_marks_not_every_line(
     jobs: Jobs, actor: ClusterActor, kubelet: Kubelet
 ) -> None:
-    jobs.submit(command=["train.py"])
+    jobs.submit(command=["train.py"], runner="torchrun")
     actor.node("node-0", gpus=0)
     actor.accept("digits")
     actor.run("digits")

@@ -173,6 +173,32 @@ def test_a_link_in_the_target_folder_is_not_followed(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_one_file_is_copied_to_the_users_cache_anew_each_time(
+    jobs: Jobs,
+    actor: ClusterActor,
+    fake_kubelet: FakeKubelet,
+    claim: Path,
+    tmp_path: Path,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bring_to(actor, jobs, "succeeded")
+    there = claim / namespace / "digits" / "report.html"
+    copies = []
+    with reader_kubelet(actor, fake_kubelet, claim, cut_after(b"@done ")):
+        for text in ("first" * 5000, "second", None):
+            if text is None:
+                there.unlink()
+            else:
+                there.write_text(text)
+            copy = jobs.backend.local_copy("digits", "report.html")
+            copies.append(copy and (copy, copy.read_text()))
+    path = tmp_path / "cache" / "pytorchjob-launcher" / "results" / namespace / "digits" / "report.html"
+    assert copies == [(path, "first" * 5000), (path, "second"), None]
+    assert list(path.parent.iterdir()) == [path], "nothing else was fetched"
+
+
 def test_without_the_right_to_start_a_pod_the_last_message_gives_the_metrics(
     kubeconfig_for: KubeconfigFor, actor: ClusterActor
 ) -> None:

@@ -46,7 +46,7 @@ TRAIN: dict[str, Any] = {
 }
 KINDS: dict[str, dict[str, Any]] = {
     "train": {**JOB, "train": TRAIN},
-    "command": {**JOB, "command": ["train.py", "argument"]},
+    "command": {**JOB, "command": ["train.py", "argument"], "runner": "torchrun"},
 }
 
 # Two trees are compared with the text replaced by this one, which is valid in every field.

@@ -7,7 +7,7 @@ import pytest
 
 from launcher import __version__
 from tests.chart.scenarios import CHART, CI_FILES, NAME, NAMESPACE, values_file
-from trainer.config import RunFile
+from trainer.config.contract import parse_run_file
 
 
 def run(helm: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,7 @@ def test_numbers_set_on_the_command_line_are_taken(helm: Path) -> None:
 
 @pytest.mark.parametrize("scenario", [name for name in CI_FILES if name != "command-job"])
 def test_the_run_file_of_every_scenario_is_one_that_the_trainer_takes(scenario: str) -> None:
-    RunFile.model_validate_json(values_file(scenario)["runFile"])
+    parse_run_file(values_file(scenario)["runFile"])
 
 
 def test_chart_and_launcher_have_one_version() -> None:

@@ -35,6 +35,39 @@ BAD = {
         GOOD.replace("gpus: 2", "gpus: !!python/object/apply:os.system [exit]"),
         ['2:7 explicit tags such as "!!python/object/apply:os.system" are not allowed', "2:1 gpus: must be a whole"],
     ),
+    "an import path without a name": (
+        GOOD.replace("{name: convnet}", "{import: my_nets, args: {width: 3}, depth: 2}"),
+        [
+            "8:11 train.model.import: must be a module, a colon and a name in it, such as my_package.nets:SmallNet "
+            '(got "my_nets")',
+            "8:46 train.model.depth: unknown key (allowed import, args)",
+        ],
+    ),
+    "both a name and an import": (
+        GOOD.replace("{name: convnet}", "{name: convnet, import: 'my_nets:Net'}"),
+        ["8:11 train.model.name: unknown key (allowed import, args)"],
+    ),
+    "a loss that does not exist": (
+        GOOD.replace("  seed: 1", "  loss: {name: focla}"),
+        [
+            '10:10 train.loss.name: unknown value "focla"; did you mean focal? (allowed cross-entropy, focal); '
+            "or give import in its place",
+        ],
+    ),
+    "a loss of one's own that does not say what it returns": (
+        GOOD.replace("  seed: 1", "  loss: {import: 'my_losses:Poly', args: [3]}"),
+        ["10:3 train.loss.returns: required", "10:36 train.loss.args: must be a mapping (got a list)"],
+    ),
+    "a folder to import from that no volume holds": (
+        GOOD.replace("  seed: 1", "  model: {import: 'my_nets:Net'}\n  import_from: /code").replace(
+            "  model: {name: convnet}\n", ""
+        ),
+        ["10:3 train.import_from: /code is not under a mount (mounts: none: add a volume)"],
+    ),
+    "a folder from which nothing is imported": (
+        GOOD.replace("  seed: 1", "  import_from: /code"),
+        ["10:3 train.import_from: nothing is imported"],
+    ),
     "several mistakes": (
         GOOD.replace("gpus: 2", "gpus: two").replace("0.003", "0").replace("digits}", "digit}") + "name: again\n",
         [

@@ -21,6 +21,8 @@ PAIRS = 300
 def write_inputs(train: Train, here: Callable[[str], Path]) -> None:
     """Write everything that ``train`` reads to where ``here`` puts its paths."""
     for field, path in train.paths.items():
+        if field == "import_from":
+            continue
         write = write_weights if field == "model.weights" else _WRITERS[train.data.kind]
         here(path).parent.mkdir(parents=True, exist_ok=True)
         write(here(path))

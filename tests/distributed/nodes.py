@@ -28,8 +28,12 @@ class Job:
     def start(self, node: int) -> None:
         """Start ``node``, or its replacement."""
         options = ("--nnodes", self._nnodes, "--node-rank", str(node), "--master-port", str(self._port))
-        self.nodes[node] = start(self.folder, self.train, ranks=1, node=options)
+        self.nodes[node] = self.start_with(options)
         self._started.append(self.nodes[node])
+
+    def start_with(self, options: tuple[str, ...]) -> TrainerProcess:
+        """Start a node with these options of the trainer's command line."""
+        return start(self.folder, self.train, ranks=1, node=options)
 
     def rank_of(self, node: int) -> int:
         """The pid of the node's rank. Node 0's older child serves the supervisors' store."""

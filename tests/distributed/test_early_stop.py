@@ -49,6 +49,7 @@ def test_a_stopped_run_is_done_when_it_is_started_again(stopped: Path) -> None:
     assert len(attempts(stopped)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_summary_stops_at_the_same_place(stopped: Path, tmp_path: Path) -> None:
     before = (stopped / "metrics.jsonl").read_bytes()
     (stopped / "summary.json").rename(tmp_path / "summary.json")

@@ -28,6 +28,7 @@ def test_in_a_cluster_what_each_rank_prints_is_in_the_log_of_its_pod(tmp_path: P
     assert any(line.startswith("@progress ") for line in pod_log)
 
 
+@pytest.mark.slow
 def test_in_a_cluster_starts_that_vanished_without_a_checkpoint_are_counted_and_end_the_job(tmp_path: Path) -> None:
     (tmp_path / "attempts").mkdir(parents=True)
     for number in range(1, 5):
@@ -49,6 +50,7 @@ def test_a_finished_run_started_again_ends_at_once(tmp_path: Path) -> None:
     assert len(attempts(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_a_finished_run(tmp_path: Path) -> None:
     train_to_end(tmp_path, tiny(epochs=1))
     train_to_end(tmp_path, tiny(epochs=2))

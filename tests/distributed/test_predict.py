@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.own_code import own_imports, write_modules
 from tests.trainer_runs import last_checkpoint, tiny, train_to_end
 from trainer import cli
 
@@ -177,6 +178,44 @@ def test_a_network_that_does_not_belong_to_the_tensors_is_refused_before_it_is_b
     done = predict(checkpoint, images / "0.png")
     assert done.code == 2
     assert words in done.log
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "words"),
+    [
+        ("os:system", (), "its network is code, os:system(command='touch {touched}'), which using it would run"),
+        ("evil:Net", (), "--import-from DIR, or --allow-import evil where that is installed"),
+        ("os:system", ("--import-from", "{code}"), "os is no module of {code}, and only that may be imported here"),
+        (
+            "nets:os.system",
+            ("--import-from", "{code}"),
+            "nets:os.system is not defined in {code} but in os, and only what is may be used here",
+        ),
+        ("evil:Net", ("--import-from", "{code}"), "evil is no module of {code}"),
+        ("evil:Net", ("--allow-import", "json"), "evil is no module of json"),
+        ("subprocess:getoutput", ("--allow-import", "json"), "subprocess is no module of json"),
+        ("nets:Net", ("--import-from", "{code}/nowhere"), "--import-from: {code}/nowhere: no such folder"),
+    ],
+)
+def test_code_that_a_checkpoint_names_runs_only_where_it_was_allowed(
+    predict: Predict,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    touched, code = tmp_path / "touched", write_modules(tmp_path / "code", nets="import os\nclass Net: pass")
+    evil = write_modules(tmp_path / "elsewhere", evil=f"import os\nos.system('touch {touched}')\nclass Net: pass")
+    monkeypatch.syspath_prepend(str(evil))
+    _change_network(checkpoint, model={"import": path, "args": {"command": f"touch {touched}"}})
+    _sealed(checkpoint)
+    with own_imports():
+        done = predict(*(option.format(code=code) for option in options), checkpoint, "x.png")
+    assert done.code == 2
+    assert words.format(code=code, touched=touched) in done.log
+    assert not touched.exists()
 
 
 def test_a_changed_file_is_noticed_by_its_checksum(predict: Predict, checkpoint: Path, images: Path) -> None:

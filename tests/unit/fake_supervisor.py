@@ -85,7 +85,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: fake.end(143, cause="preempted"))
     fake.begin()
     if plan["do"] == "fail":
-        fake.end(plan["code"], cause="data missing", rank=1, exception="DataError: no such file", lines=["a", "b"])
+        words = {"cause": "data missing", "exception": "DataError: no such file", "lines": ["a", "b"]}
+        fake.end(plan["code"], rank=1, **{**words, **plan.get("words", {})})
     if plan["do"] == "succeed":
         fake.succeed()
     while True:

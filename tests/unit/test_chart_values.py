@@ -15,9 +15,11 @@ from launcher.job.render import values_document
 from launcher.job.spec import JobSpec, NodeShape
 from launcher.job.values import DIGEST_ANNOTATION, NO_GPUS, SPEC_ANNOTATION, chart_values
 from tests.unit.test_job_loading import JOB
-from trainer.config import RunFile
+from trainer.config import CommandFile, RunFile
+from trainer.config.contract import parse_run_file
 
 COMMAND = "name: mine\nimage: mine:1\ngpus: 4\ncommand: [train.py, --lr, '0.1']\n"
+TORCHRUN = f"{COMMAND}runner: torchrun\n"
 
 
 def load(*overrides: tuple[str, str], text: str = JOB, **flags: Any) -> JobSpec:
@@ -70,11 +72,29 @@ def test_the_run_file_is_what_the_trainer_reads_in_plain_ascii() -> None:
 VOLUME = "volumes: [{name: data, claim: datasets, mount: /data}]\n"
 
 
-def test_a_command_job_has_its_spec_in_an_annotation_and_no_run_file() -> None:
-    made = values(text=COMMAND)
+def test_a_command_runs_under_the_supervisor_by_a_run_file_of_its_own() -> None:
+    text = f"{COMMAND}restarts: {{max_without_progress: 7, deadline_seconds: 60}}\n"
+    made = values(("command.2", '"$(HOME) {{ x }} \\"\\u00dc"'), text=text)
+    assert (made.command, set(made.annotations)) == ((), {DIGEST_ANNOTATION})
+    run = parse_run_file(made.run_file or "")
+    assert isinstance(run, CommandFile)
+    assert run.command == ("train.py", "--lr", '$(HOME) {{ x }} "\u00dc')
+    assert (run.job, run.namespace, run.image) == ("mine", "training", "trainer:1")
+    assert run.restarts.max_without_progress == 7
+    assert run.spec["command"] == list(run.command)
+    assert made.active_deadline_seconds == 660
+
+
+def test_a_command_under_torchrun_has_its_spec_in_an_annotation_and_no_run_file() -> None:
+    made = values(text=TORCHRUN)
     assert (made.run_file, made.command) == (None, ("train.py", "--lr", "0.1"))
     assert json.loads(made.annotations[SPEC_ANNOTATION])["command"] == ["train.py", "--lr", "0.1"]
-    assert made.annotations[DIGEST_ANNOTATION] == digest(load(text=COMMAND))
+    assert made.annotations[DIGEST_ANNOTATION] == digest(load(text=TORCHRUN))
+
+
+def test_how_a_command_is_run_is_not_what_it_computes() -> None:
+    other = f"{COMMAND}restarts: {{max_without_progress: 7}}\n"
+    assert digest(load(text=COMMAND)) == digest(load(text=TORCHRUN)) == digest(load(text=other))
 
 
 def test_a_training_job_is_known_by_its_digest() -> None:

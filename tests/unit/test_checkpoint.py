@@ -103,3 +103,12 @@ def test_a_checkpoint_that_cannot_be_deleted_only_warns(
     monkeypatch.setattr(Path, "rename", refuse)
     checkpointer.expire(best_step=None)
     assert "cannot delete the expired checkpoint step-00000010" in caplog.text
+
+
+def test_tied_weights_are_saved_under_both_names(checkpointer: Checkpointer) -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    checkpointer.save(Checkpoint(1, {"model": {"embed": weight, "head": weight, "turned": weight.T}}, {}))
+    loaded = checkpointer.load(1).tensors["model"]
+    assert torch.equal(loaded["embed"], weight)
+    assert torch.equal(loaded["head"], weight)
+    assert torch.equal(loaded["turned"], weight.T)

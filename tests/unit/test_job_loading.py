@@ -172,14 +172,14 @@ def test_the_tag_of_a_union_is_no_part_of_a_field_path() -> None:
     assert errors_of(JOB.replace("{kind: digits}", "{kind: idx, idx: 1}")) == [
         "job.yaml:7:3 train.data.path: required",
         "job.yaml:7:21 train.data.idx: unknown key (allowed validation_fraction, split_seed, samples_per_class, "
-        "class_shares, normalization, image_size, augment, "
+        "class_shares, normalization, image_size, transform, augment, "
         "kind, path, classes)",
     ]
 
 
 def test_a_missing_tag_lists_the_variants() -> None:
     assert errors_of(JOB.replace("{kind: digits}", "{}")) == [
-        "job.yaml:7:3 train.data.kind: required (allowed digits, idx, image-folder)"
+        "job.yaml:7:3 train.data.kind: required (allowed digits, idx, image-folder, import)"
     ]
 
 

@@ -75,7 +75,42 @@ def test_what_a_cluster_could_not_run_is_refused_with_its_place(key: str, value:
 
 
 @pytest.mark.parametrize("program", ["python", "python3", "torchrun"])
-def test_a_command_starts_with_the_script_since_torchrun_starts_python(program: str) -> None:
+def test_a_command_starts_with_the_script_since_python_is_started_for_it(program: str) -> None:
     with pytest.raises(InvalidJob, match=r"command\.0: give the script itself"):
         load(text=f"name: a\ncommand: [{program}, train.py]\n")
     assert load(text="name: a\ncommand: [-m, my.module]\n").command == ("-m", "my.module")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("command: [-m]", "command.0: -m needs the name of a module"),
+        ("command: [-c, 'x = 1']", "command.0: must be a script, or -m and a module (got '-c')"),
+        ("command: ['']", "command.0: must be a script, or -m and a module (got '')"),
+        ("command: [a.py]\nrunner: torchrun\nrestarts: {backoff_seconds: 9}", "restarts: torchrun does not know them"),
+        ("command: [a.py]\nrunner: bash", 'runner: unknown value "bash"'),
+        ("command: [a.py]\nenv: {TORCHELASTIC_RUN_ID: a}", "env.TORCHELASTIC_RUN_ID: is set by the launcher"),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_refused_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        load(text=f"name: a\n{text}\n")
+    assert message in caught.value.message
+
+
+def test_torchruns_own_options_may_stand_before_the_script() -> None:
+    spec = load(text="name: a\ncommand: [--max-restarts=3, a.py]\nrunner: torchrun\n")
+    assert spec.command == ("--max-restarts=3", "a.py")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("restarts.max_without_progress", "9", "restarts: is for a command; a train job has train.restarts"),
+        ("runner", "torchrun", "runner: is for a command"),
+    ],
+)
+def test_a_training_job_has_no_settings_of_commands(key: str, value: str, message: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        load((key, value))
+    assert message in caught.value.message

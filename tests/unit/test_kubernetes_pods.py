@@ -82,6 +82,32 @@ def test_the_message_of_any_other_program_is_taken_as_it_is(message: str) -> Non
     assert end.rank is None
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "message"),
+    [
+        (1, "Error", "/opt/venv/bin/python: No module named trainer\n"),
+        (
+            1,
+            "Error",
+            "python: No module named trainer.__main__; 'trainer' is a package and cannot be directly executed",
+        ),
+        (2, "Error", "Unknown option: -P\nusage: python [option] ... [-c cmd | -m mod | file | -] [arg] ...\n"),
+        (128, "StartError", 'exec: "python": executable file not found in $PATH: unknown'),
+    ],
+    ids=["no trainer", "another package of that name", "an old Python", "no Python"],
+)
+def test_an_image_without_the_trainer_is_told_with_the_ways_out(code: int, reason: str, message: str) -> None:
+    (end,) = ends([pod(0, ended(code, 1, message, reason=reason))])
+    assert end.cause.startswith("the image holds no trainer: build it FROM the trainer's, or give")
+    assert "`runner: torchrun`" in end.cause
+    assert end.lines
+
+
+def test_a_script_that_misses_a_module_is_not_an_image_without_the_trainer() -> None:
+    (end,) = ends([pod(0, ended(1, 1, "Traceback ...\nModuleNotFoundError: No module named 'trainer'"))])
+    assert end.cause == ""
+
+
 def test_memory_is_told_with_the_limit_and_an_eviction_with_the_nodes_words() -> None:
     (killed,) = ends([pod(0, ended(137, 1, reason="OOMKilled"))])
     assert killed.cause == "out of memory: the pod's limit is 4Gi (resources.memory)"

@@ -70,6 +70,15 @@ def test_following_switches_to_a_new_attempt_and_loses_nothing(tmp_path: Path) -
     assert [line.text for line in lines] == ["c", "last words", "x", "y"]
 
 
+def test_progress_lines_are_not_shown_and_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.log"
+    append(path, b'a\nb\n@progress {"step": 1}\nc\n@progress {"step": 2}\n')
+    view = LogView(is_over=True, attempt=1, rank_logs={0: path})
+    for tail, shown in ((None, ["a", "b", "c"]), (2, ["b", "c"]), (0, [])):
+        lines = read_logs(lambda: view, lambda: None, follow=False, rank=None, tail=tail)
+        assert [line.text for line in lines] == shown
+
+
 def test_logs_of_all_ranks_are_merged_with_their_source(jobs: FakeJobs) -> None:
     jobs.plan("succeed")
     jobs.submit()

@@ -85,6 +85,12 @@ def test_a_failure_is_explained_with_cause_place_and_way_on(run: Any, jobs: Fake
     assert run("wait", "digits").exit_code == 3
 
 
+def test_of_several_mistakes_each_is_shown(run: Any, jobs: FakeJobs) -> None:
+    jobs.plan("fail", code=2, words={"cause": "first mistake\nsecond mistake", "exception": "ConfigError", "lines": []})
+    said = run("submit", "job.yaml", "--wait").stderr
+    assert "digits Failed: first mistake (rank 1, ConfigError)\n  second mistake\n  exit code  2" in said
+
+
 def test_a_cancelled_job_makes_wait_exit_7(run: Any, jobs: FakeJobs) -> None:
     run("submit", "job.yaml")
     jobs.running()
@@ -189,6 +195,65 @@ def test_results_wait_for_success(run: Any, jobs: FakeJobs) -> None:
     assert json.loads(run("results", "digits", "-o", "json").stdout)["summary"]["metrics"]["accuracy"] == 0.975
 
 
+@pytest.fixture
+def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A browser that is noisy and notes what it is asked to show; the file it notes that in."""
+    shown = tmp_path / "shown"
+    program = tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho noise\necho noise >&2\necho "$1" > {shown}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(program))
+    return shown
+
+
+def test_open_shows_the_report_in_the_browser_and_prints_its_path(run: Any, jobs: FakeJobs, browser: Path) -> None:
+    jobs.plan("succeed")
+    run("submit", "job.yaml", "--wait")
+    page = jobs.root / "local" / "digits" / "report.html"
+    page.write_text("<p>how it went")
+    opened = run("results", "digits", "--open")
+    assert (opened.exit_code, opened.stdout, opened.stderr) == (0, f"{page}\n", "")
+    assert browser.read_text() == f"{page.as_uri()}\n"
+    jobs.plan("run")
+    run("submit", "job.yaml", "--set", "train.epochs=3")
+    jobs.running()
+    assert "digits is Running again: this is the report of its earlier end" in run("results", "digits", "--open").stderr
+
+
+def test_open_without_a_browser_leaves_it_at_the_path(
+    run: Any, jobs: FakeJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    jobs.plan("succeed")
+    run("submit", "job.yaml", "--wait")
+    page = jobs.root / "local" / "digits" / "report.html"
+    page.touch()
+    opened = run("results", "digits", "--open")
+    assert (opened.exit_code, opened.stdout) == (0, f"{page}\n")
+    assert "no browser to open it in here: open that file yourself" in opened.stderr
+    monkeypatch.setenv("BROWSER", "/nowhere/browser")
+    assert "no browser to open it in" in run("results", "digits", "--open").stderr
+
+
+def test_open_without_a_report_says_what_there_is_and_what_to_do(run: Any, jobs: FakeJobs, browser: Path) -> None:
+    run("submit", "job.yaml")
+    jobs.running()
+    early = run("results", "digits", "--open")
+    assert (early.exit_code, early.stdout) == (4, "")
+    assert "digits has no report yet: it is Running; `launcher wait digits` waits for its end" in early.stderr
+    assert f"its folder is {jobs.root}/local/digits; it holds attempts/, job.json, logs/, run.json" in early.stderr
+    run("cancel", "digits")
+    jobs.plan("succeed")
+    run("submit", "job.yaml", "--wait")
+    assert "`python -m trainer report DIR` makes one" in run("results", "digits", "--open").stderr
+    assert not browser.exists()
+    both = run("results", "digits", "--open", "--fetch", "copy")
+    assert both.exit_code == 2
+    assert "--open and --fetch exclude each other" in both.stderr
+
+
 def test_delete_forgets_the_job_and_keeps_its_results(run: Any, jobs: FakeJobs) -> None:
     jobs.plan("succeed")
     run("submit", "job.yaml", "--wait")
@@ -206,11 +271,12 @@ def test_delete_forgets_the_job_and_keeps_its_results(run: Any, jobs: FakeJobs) 
     assert run("status", "digits").exit_code == 0
 
 
-def test_a_job_with_its_own_command_is_refused_with_a_way_on(run: Any, tmp_path: Path) -> None:
+def test_a_script_that_is_not_there_is_refused_before_anything_starts(run: Any, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text('{"name": "own", "command": ["train.py"]}')
     result = run("submit", "own.yaml")
-    assert result.exit_code == 6
-    assert "`train:` jobs" in result.stderr
+    assert result.exit_code == 2
+    assert "command.0: train.py is" in result.stderr
+    assert run("status", "own").exit_code == 4
 
 
 @pytest.mark.parametrize("verb", ["submit", "list", "status", "logs", "wait", "cancel", "delete", "results"])

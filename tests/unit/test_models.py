@@ -9,6 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from trainer.config.imports import ImportedModel
 from trainer.config.model import ImageModel
 from trainer.config.torchvision_models import TORCHVISION_CLASSIFIERS
 from trainer.exits import ConfigError
@@ -112,7 +113,8 @@ def test_the_seed_decides_the_weights() -> None:
 def test_networks_that_may_start_from_weights_of_photographs_insist_on_colour() -> None:
     names = ("feed-forward", "convnet", "transformer", "efficientnet-lite0", "resnet18")
     assert [required_channels(_config(name)) for name in names] == [None, None, None, 3, 3]
-    assert len(MODELS) == len(names)
+    assert MODELS[ImportedModel].channels is None
+    assert len(MODELS) == len(names) + 1
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -130,10 +130,40 @@ def test_results_show_metrics_and_the_folder(capsys: pytest.CaptureFixture[str])
     assert path == "results: /r"
 
 
+def test_results_with_many_metrics_show_the_first_and_say_how_to_see_the_rest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = {**SUMMARY, "metrics": {"split": "test", "loss": 0.1, "accuracy": 0.9, "macro_f1": 0.8, "macro_auc": 0.7}}
+    output.show_results("digits", Results(path="/r", summary=summary, files=()), "table")
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].endswith("MACRO_F1")
+    assert shown.err == "1 more metrics with -o wide\n"
+    output.show_results("digits", Results(path="/r", summary=summary, files=()), "wide")
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0].endswith("MACRO_AUC")
+    assert not shown.err
+
+
 def test_wide_results_add_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
     output.show_results("digits", Results(path="/r", summary=SUMMARY, files=()), "wide")
     shown = capsys.readouterr().out
     assert "\nCLASS  F1      SUPPORT\na      1.0000  7\nb\\x1b  0.5000  8\n" in shown
+
+
+def test_wide_results_add_the_confidence_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {**SUMMARY, "intervals": {"confidence": 0.95, "resamples": 1000, "accuracy": [0.85, 0.93333]}}
+    output.show_results("digits", Results(path="/r", summary=summary, files=()), "wide")
+    shown = capsys.readouterr().out
+    assert "\n\n95% INTERVAL  FROM    TO\naccuracy      0.8500  0.9333\n\nCLASS" in shown
+    for broken in (None, 7, {"accuracy": 1}, {"confidence": "?", "accuracy": [1, 2]}):
+        output.show_results("digits", Results(path="/r", summary={**summary, "intervals": broken}, files=()), "wide")
+        assert "INTERVAL" not in capsys.readouterr().out
+
+
+def test_results_of_a_cross_validation_show_the_deviation_over_folds(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {**SUMMARY, "folds": {"count": 5, "std": {"accuracy": 0.01234}}}
+    output.show_results("digits", Results(path="/r", summary=summary, files=()), "table")
+    assert "0.1235  0.9000 ± 0.0123" in capsys.readouterr().out
 
 
 def test_results_as_json_carry_the_whole_summary(capsys: pytest.CaptureFixture[str]) -> None:

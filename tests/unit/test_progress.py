@@ -3,9 +3,10 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from launcher.backends.base import Progress, State
+from launcher.backends.base import Progress, State, read_progress
 from launcher.progress import PLAIN_SECONDS, PlainDisplay, follow_display
 from tests.unit.test_output import status
 
@@ -49,6 +50,26 @@ def test_each_change_of_state_attempt_or_epoch_has_its_line() -> None:
         display.show(status(**moment))
     assert len(lines) == 5
     assert lines[1] == "digits: Running, step 1/100, epoch 1/2, loss 0.5000, 1,234 samples/s"
+
+
+def test_a_script_need_not_tell_more_than_its_steps() -> None:
+    display, lines, _ = plain()
+    display.show(status(progress=read_progress('{"step": 1, "steps": 9}')))
+    assert lines == ["digits: Running, step 1/9, loss -"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "step 1 of 9", "[1, 9]", "null", '{"step": 1}', '{"step": "1", "steps": 9}', '{"step": NaN, "steps": 9}'],
+)
+def test_a_line_that_names_no_step_is_no_progress(text: str) -> None:
+    assert read_progress(text) is None
+
+
+def test_what_is_no_finite_number_in_a_progress_line_is_unknown() -> None:
+    seen = read_progress('{"step": 1, "steps": 9, "loss": NaN, "epoch": "1", "samples_per_second": true, "attempt": 2}')
+    assert seen is not None
+    assert (seen.loss, seen.epoch, seen.samples_per_second, seen.attempt) == (None, None, None, 2)
 
 
 def test_a_missing_loss_and_a_hostile_reason_are_shown_safely() -> None:

@@ -207,6 +207,14 @@ def test_a_machine_without_torch_says_what_to_install(jobs: FakeJobs, monkeypatc
         jobs.submit()
 
 
+def test_a_machine_without_mlflow_says_what_to_install(jobs: FakeJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlflow" else find_spec(name))
+    with pytest.raises(InvalidJob, match=r"train.logging.mlflow: .*\n.*pip install 'pytorchjob-launcher\[mlflow\]'"):
+        jobs.submit(train={"logging": {"mlflow": {}}})
+    assert not (jobs.root / "local" / "digits").exists()
+
+
 def test_a_volume_is_replaced_by_its_local_folder(jobs: FakeJobs, tmp_path: Path) -> None:
     (tmp_path / "data" / "mnist").mkdir(parents=True)
     data = {"kind": "idx", "path": "/data/mnist"}

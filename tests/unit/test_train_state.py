@@ -1,12 +1,15 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from trainer.config.model import FeedForward
+from trainer.config.optim import AdamW, Optimizer, Sgd
 from trainer.engine.state import RunningLoss, TrainState, load_optimizer
 from trainer.models.freezing import Freezing
+from trainer.optim import build_optimizer
 
 
 def _network() -> nn.Module:
@@ -56,6 +59,33 @@ def test_a_restored_state_takes_the_same_next_steps(optimizer: str) -> None:
     for stem, file in straight.tensors().items():
         for name, tensor in file.items():
             assert torch.equal(tensor, restored.tensors()[stem][name]), f"{stem} {name}"
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["straight", "resumed"])
+@pytest.mark.parametrize("config", [Sgd(name="sgd", lr=0.1), AdamW(name="adamw", lr=0.01)], ids=["sgd", "adamw"])
+def test_the_optimizer_goes_on_when_more_layers_learn(config: Optimizer, resumed: bool) -> None:
+    state = _state("sgd")
+    first: Any = state.model.get_submodule("0")
+    last: Any = state.model.get_submodule("3")
+    first.requires_grad_(False)
+    state.optimizer = build_optimizer(config, state.model)
+    _step(state, 0)
+    tensors = {stem: {name: tensor.clone() for name, tensor in file.items()} for stem, file in state.tensors().items()}
+    first.requires_grad_(True)
+    if resumed:  # exactly between the two stages
+        state.optimizer = build_optimizer(config, state.model)
+        load_optimizer(state.optimizer, state.model, tensors["optimizer"])
+    else:
+        state.replace_optimizer(build_optimizer(config, state.model))
+    before = {name: parameter.detach().clone() for name, parameter in state.model.named_parameters()}
+    key = "momentum_buffer" if config.name == "sgd" else "exp_avg"
+    kept = state.optimizer.state[last.weight][key].clone()
+    assert torch.equal(kept, tensors["optimizer"][f"3.weight.{key}"])
+    _step(state, 1)
+    assert not torch.equal(first.weight, before["0.weight"]), "what was unfrozen learns"
+    if config.name == "sgd":
+        for layer, momentum in ((first, 0.0), (last, 0.9 * kept)):
+            torch.testing.assert_close(state.optimizer.state[layer.weight][key], layer.weight.grad + momentum)
 
 
 def test_moments_come_back_in_the_memory_layout_of_their_parameter() -> None:

@@ -113,3 +113,61 @@ def test_numbers_that_cannot_be_served_end_as_bad_configuration(
     assert message["code"] == 2
     assert words in message["cause"]
     assert message["exception"] == "ConfigError"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Results folders of two runs, and a working directory."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps({"job": folder.name}))
+        (folder / "summary.json").write_text(json.dumps({"metrics": {"accuracy": 0.5}}))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folders
+
+
+@pytest.mark.parametrize("options", [["{0}"], ["--results", "{0}"], ["{0}", "-o", "{0}/report.html"]])
+def test_a_report_of_one_run_is_written_into_its_folder(
+    runs: list[Path], options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", *(option.format(*runs) for option in options)]) == 0
+    page = runs[0] / "report.html"
+    assert capsys.readouterr().out == f"{page}\n"
+    assert "<title>first</title>" in page.read_text()
+
+
+@pytest.mark.parametrize(("options", "page"), [([], "report.html"), (["-o", "compared.html"], "compared.html")])
+def test_a_report_of_several_runs_compares_them(
+    runs: list[Path], options: list[str], page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", *map(str, runs), *options]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert "<title>2 runs compared</title>" in Path(page).read_text()
+
+
+def test_reports_that_cannot_be_written_say_why(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = map(str, runs)
+    assert cli.main(["report"]) == 2
+    assert cli.main(["report", first, f"{second}/typo"]) == 5
+    (runs[1] / "summary.json").unlink()
+    assert cli.main(["report", second]) == 5
+    monkeypatch.chdir(first)
+    assert cli.main(["report", ".", second]) == 2
+    assert cli.main(["report", ".", second, "-o", "no/such/folder.html"]) == 5
+    for words, message in zip(
+        (
+            "give the results folder of a job, or several to compare them",
+            "typo: there is no such folder; give the results folder",
+            f"no finished run in {second}: summary.json is missing",
+            "./report.html is the report of the run in this folder; choose another file with -o",
+            "cannot write no/such/folder.html: No such file or directory",
+        ),
+        caplog.messages,
+        strict=True,
+    ):
+        assert words in message
+    assert not Path("report.html").exists()

@@ -1,10 +1,11 @@
 """Where samples come from, how they are split, and how training images are varied."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from trainer.config.base import Config
+from trainer.config.imports import Imported, ImportedTransform
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -39,6 +40,9 @@ class ImageData(DataSet):
     which make three channels of grey."""
     image_size: Annotated[int, Field(ge=4, le=2048)] | None = None
     """Side of the square images given to the model (pixels). Default: as stored; 224 for image-folder."""
+    transform: ImportedTransform | None = None
+    """A variation of training images of your own, before that of `augment`. Its random numbers (of torch, random and
+    numpy.random) depend on (seed, epoch, sample) alone."""
     augment: Augment = Augment()
     """Random variation of training images."""
 
@@ -78,7 +82,24 @@ class ImageFolder(ImageData):
     """With `skip`: the job still ends when more than this share is unreadable."""
 
 
-Images = Annotated[Digits | Idx | ImageFolder, Field(discriminator="kind")]
+class ImportedImages(Imported, ImageData):
+    """A data set of your own: a class or function that gives a map-style torch Dataset with samples (image, label).
+
+    An image is a PIL image, or uint8 [C, H, W] or [H, W] as tensor or array; all of the same shape, or of any with
+    `image_size`, which then cuts out the central square and scales it. A label is a whole number from 0, and names the
+    class in the data set's `classes`, if it has them. Every sample is read once, at the start.
+    """
+
+    kind: Literal["import"]
+    """Selects this data set."""
+    test_args: dict[str, Any] | None = None
+    """What is different in `args` for the test samples, such as {train: false}. Default: `test_fraction` of the samples
+    is kept for the test."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of the samples kept for the test, class by class, without `test_args`."""
+
+
+Images = Annotated[Digits | Idx | ImageFolder | ImportedImages, Field(discriminator="kind")]
 
 
 class Pairs(DataSet):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from trainer.config.base import Config
+from trainer.config.imports import ImportedModel
 from trainer.config.torchvision_models import TORCHVISION_CLASSIFIERS
 
 Width = Annotated[int, Field(ge=1, le=65536)]
@@ -151,6 +152,8 @@ class TorchvisionClassifier(TransferConfig):
 
 
 def _model_tag(value: Any) -> str:
+    if isinstance(value, ImportedModel) or (isinstance(value, dict) and "import" in value):
+        return "import"
     name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
     return name if name in _own_models() else "torchvision"
 
@@ -160,16 +163,17 @@ ImageModel = Annotated[
     | Annotated[ConvNet, Tag("convnet")]
     | Annotated[Transformer, Tag("transformer")]
     | Annotated[EfficientNetLite, Tag("efficientnet-lite0")]
-    | Annotated[TorchvisionClassifier, Tag("torchvision")],
+    | Annotated[TorchvisionClassifier, Tag("torchvision")]
+    | Annotated[ImportedModel, Tag("import")],
     Discriminator(_model_tag),
 ]
 
 
 def _own_models() -> tuple[str, ...]:
-    """Names of the models that are not torchvision's."""
+    """Names of the trainer's own models."""
     union, _ = get_args(ImageModel)
     tags = (extra.tag for member in get_args(union) for extra in member.__metadata__ if isinstance(extra, Tag))
-    return tuple(tag for tag in tags if tag != "torchvision")
+    return tuple(tag for tag in tags if tag not in ("torchvision", "import"))
 
 
 def without_training(config: ImageModel) -> ImageModel:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.config.base import Config
+from trainer.config.imports import Source
 from trainer.config.model import ImageModel, SequenceModel
 from trainer.config.train import Decoding
 
@@ -30,6 +31,8 @@ class ImageNetwork(Config):
     """Names of the outputs."""
     activation: Literal["softmax", "sigmoid"]
     """What turns outputs into probabilities: of classes that exclude each other, or of each class on its own."""
+    code: dict[str, Source] = Field({})
+    """The user's own code that it was trained with, by module."""
 
 
 class SequenceNetwork(Config):

@@ -1,10 +1,11 @@
 """Loss, optimizer and learning-rate schedule."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainer.config.base import Config
+from trainer.config.imports import ImportedLoss
 from trainer.config.model import Probability
 
 LearningRate = Annotated[float, Field(gt=0.0)]
@@ -47,7 +48,18 @@ class Focal(Config):
         return self
 
 
-Loss = Annotated[CrossEntropy | Focal, Field(discriminator="name")]
+def _loss_tag(value: Any) -> Any:
+    if isinstance(value, ImportedLoss) or (isinstance(value, dict) and "import" in value):
+        return "import"
+    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+
+
+Loss = Annotated[
+    Annotated[CrossEntropy, Tag("cross-entropy")]
+    | Annotated[Focal, Tag("focal")]
+    | Annotated[ImportedLoss, Tag("import")],
+    Discriminator(_loss_tag),
+]
 
 
 class Sgd(Config):

@@ -6,8 +6,13 @@ from pydantic import Field, model_validator
 
 from trainer.config.base import Config
 from trainer.config.data import DataSet, ImageFolder, Images, Pairs
+from trainer.config.imports import Imported
+from trainer.config.metrics import Metrics
 from trainer.config.model import ImageModel, SequenceModel
 from trainer.config.optim import Constant, Cosine, CrossEntropy, Loss, Optimizer, Schedule, Sgd
+from trainer.config.parallel import Parallel
+from trainer.config.tracking import MLflow
+from trainer.config.validation import KFold
 
 _PATHS = (("data", "path"), ("data", "test_path"), ("model", "weights"))
 
@@ -29,12 +34,14 @@ class Checkpoints(Config):
 
 
 class Logging(Config):
-    """How often numbers are written."""
+    """How often numbers are written, and where else they go."""
 
     every_steps: Annotated[int, Field(ge=1)] = 10
     """A line of metrics.jsonl every so many optimizer steps."""
     progress_seconds: Annotated[float, Field(gt=0.0)] = 2.0
     """A line of progress on stdout at most this often (seconds)."""
+    mlflow: MLflow | None = None
+    """Also log to MLflow. `{}` takes the defaults. Default: do not."""
 
 
 class Restarts(Config):
@@ -110,6 +117,11 @@ class TrainConfig(Config):
     """On GPUs: use deterministic kernels only, so that a resumed run is byte-equal. CPUs always are."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to run: auto takes a GPU where there is one."""
+    parallel: Parallel = Parallel()
+    """How the samples of a step are shared between devices."""
+    compile: bool = False
+    """Compile the network for training with torch.compile: the first step takes up to minutes, later ones are faster.
+    Needs a C++ compiler and Python's headers where it runs. Evaluation and what is saved stay as they are."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of initial weights, sample order, augmentation and dropout."""
     evaluate_every_epochs: Annotated[int, Field(ge=1)] = 1
@@ -119,7 +131,7 @@ class TrainConfig(Config):
     checkpoint: Checkpoints = Checkpoints()
     """When the state is saved."""
     logging: Logging = Logging()
-    """How often numbers are written. Not part of a job's identity."""
+    """How often numbers are written, and where else they go. Not part of a job's identity."""
     restarts: Restarts = Restarts()
     """How often a crashed run is tried again."""
 
@@ -142,6 +154,12 @@ class TrainConfig(Config):
             raise ValueError("precision: fp16 needs a GPU (allowed on device cpu: fp32, bf16)")
         if self.early_stop and self.data.validation_fraction == 0 and not isinstance(self.data, ImageFolder):
             raise ValueError("early_stop: needs a validation split; set data.validation_fraction")
+        if self.compile and self.parallel.strategy != "ddp":
+            raise ValueError("compile: needs parallel.strategy ddp; torch.compile does not see into DataParallel")
+        if self.compile and self.parallel.sync_batch_norm:
+            raise ValueError(
+                "compile: not with parallel.sync_batch_norm; its exchanges would leave the network uncompiled"
+            )
         return self
 
 
@@ -156,6 +174,30 @@ class ImageClassification(TrainConfig):
     """Network."""
     loss: Loss = CrossEntropy(name="cross-entropy")
     """Loss function."""
+    validation: KFold | None = None
+    """Cross-validate: train and test on every fold in turn. Default: one run, tested on the test split."""
+    metrics: Metrics = Metrics()
+    """What is measured at the end."""
+    import_from: Annotated[str, Field(min_length=1)] | None = None
+    """Folder of your own modules, as the pod sees it, in which what `import` names is looked for. Default: among the
+    installed packages only; their names win, so yours must differ."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Files and folders that the run reads, as the pod sees them, by the field that names them."""
+        return {**super().paths, **({"import_from": self.import_from} if self.import_from else {})}
+
+    @property
+    def imported(self) -> dict[str, Imported]:
+        """Code of the user's own, by the field that names it."""
+        parts = {"data": self.data, "data.transform": self.data.transform, "model": self.model, "loss": self.loss}
+        return {field: part for field, part in parts.items() if isinstance(part, Imported)}
+
+    @model_validator(mode="after")
+    def _imports_something(self) -> Self:
+        if self.import_from and not self.imported:
+            raise ValueError("import_from: nothing is imported; give model, loss, data or data.transform an import")
+        return self
 
 
 class SequenceToSequence(TrainConfig):
@@ -173,6 +215,17 @@ class SequenceToSequence(TrainConfig):
     """What the decoder reads while it is trained."""
     decoding: Decoding = Decoding()
     """How outputs are found once it is trained."""
+
+    @model_validator(mode="after")
+    def _fits_recurrence(self) -> Self:
+        if self.parallel.strategy != "ddp":
+            raise ValueError(
+                "parallel.strategy: only ddp fits this task (DataParallel takes an LSTM's weights out of the one block "
+                "that cuDNN wants them in)"
+            )
+        if self.compile:
+            raise ValueError("compile: not for this task; torch.compile leaves LSTMs as they are")
+        return self
 
 
 Train = Annotated[ImageClassification | SequenceToSequence, Field(discriminator="task")]

@@ -78,11 +78,11 @@ def _central_square(image: Image.Image, size: int) -> Image.Image:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     # A box of fractions keeps the crop exactly central, so cropping before turning upright changes nothing.
-    square = _eight_bit(image).resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    square = eight_bit(image).resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     return (square if turn is None else square.transpose(turn)).convert("RGB")
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
     """Grey stays grey for now (a third of the resizing), 16-bit grey keeps its upper byte, all else becomes RGB."""
     if image.mode == "L":
         return image

@@ -24,4 +24,4 @@ def load_digits(config: Digits) -> ImageSplits:
     train, validation = carve_validation(digits.select(rest), config)
     train = thin(train, config, classes)
     mean, std = mean_and_std(pixel_histogram(train))
-    return ImageSplits(train, validation, digits.select(held_out), classes, mean, std)
+    return ImageSplits(train, validation, digits.select(held_out), classes, mean, std, test_is_drawn=True)

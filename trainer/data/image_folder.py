@@ -46,6 +46,7 @@ def load_image_folder(config: ImageFolder, node: Node) -> ImageSplits:
             allows.
     """
     listing = list_images(Path(config.path))
+    test_is_drawn = "test" not in listing.splits
     splits = _assign(config, listing)
     if is_thinned(config):
         listing = _only_used(listing, splits)
@@ -57,7 +58,16 @@ def load_image_folder(config: ImageFolder, node: Node) -> ImageSplits:
     sets = {name: _without(listing, decoded, ids) for name, ids in splits.items()}
     _check_every_class(listing, sets["train"])
     mean, std = mean_and_std(decoded.histogram)
-    return ImageSplits(sets["train"], sets.get("validation"), sets["test"], listing.classes, mean, std, tuple(skipped))
+    return ImageSplits(
+        sets["train"],
+        sets.get("validation"),
+        sets["test"],
+        listing.classes,
+        mean,
+        std,
+        tuple(skipped),
+        test_is_drawn,
+    )
 
 
 def list_images(root: Path) -> Listing:

@@ -114,6 +114,8 @@ class ImageSplits:
     """Standard deviation of each channel over the training split; 1.0 for a channel that never varies."""
     skipped: tuple[str, ...] = ()
     """Files left out because they could not be read."""
+    test_is_drawn: bool = False
+    """Whether the test split was drawn from the same samples as the others, rather than being one of its own."""
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Samples of each class in each split that exists."""

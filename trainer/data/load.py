@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from trainer.config.data import Digits, Idx, ImageFolder, Images
+from trainer.config.data import Digits, Idx, ImageFolder, Images, ImportedImages
 from trainer.data.digits import load_digits
 from trainer.data.idx import load_idx
 from trainer.data.image_folder import load_image_folder
 from trainer.data.images import ImageSplits
+from trainer.data.imported import load_imported_images
 from trainer.data.node import Node
 from trainer.data.statistics import IMAGENET_MEAN, IMAGENET_STD
 
@@ -16,6 +17,7 @@ LOADERS: dict[type, Callable[[Any, Node], ImageSplits]] = {
     Digits: lambda config, _node: load_digits(config),
     Idx: lambda config, _node: load_idx(config),
     ImageFolder: load_image_folder,
+    ImportedImages: load_imported_images,
 }
 
 

@@ -12,6 +12,7 @@ from trainer.data.batch import Batch, StepBatches
 from trainer.data.images import ImageSet, InMemoryImages
 from trainer.data.preprocess import Preprocess
 from trainer.data.sampler import epoch_order, evaluation_shard, micro_batches
+from trainer.data.transform import SampleTransform
 from trainer.runtime.distributed import Ranks
 
 EVALUATION_BATCH = 512
@@ -21,7 +22,8 @@ EVALUATION_BATCH = 512
 class Loader:
     """Feeds one rank its share of every step.
 
-    Images travel as uint8; normalisation, resizing and augmentation run on the device, whole batches at a time.
+    Images travel as uint8; normalisation, resizing and augmentation run on the device, whole batches at a time. A
+    transform of the user's own runs before that, on the CPU and image by image.
     """
 
     train: ImageSet
@@ -32,6 +34,7 @@ class Loader:
     batch_size: int
     accumulate: int
     memory_format: torch.memory_format
+    transform: SampleTransform | None = None
 
     def epoch(self, epoch: int, *, start: int, steps: int) -> Iterator[StepBatches]:
         """This rank's micro-batches of each step of ``epoch`` from ``start`` on: float images, int64 labels."""
@@ -51,12 +54,16 @@ class Loader:
             yield StepBatches([self._prepare(*part, epoch=epoch) for part in parts], units=self.batch_size)
 
     def _prepare(self, images: Tensor, labels: Tensor, sample_ids: Tensor, *, epoch: int) -> Batch:
+        if self.transform:
+            images = self.transform(images, epoch, sample_ids)
         images, labels = self._to_device(images), self._to_device(labels)
         return self._batch(self.augment(images, epoch, sample_ids), labels)
 
     def evaluation(self, split: ImageSet) -> Iterator[Batch]:
         """This rank's samples of ``split``, each once, in order, without augmentation."""
         shard = evaluation_shard(samples=len(split), rank=self.ranks.rank, world_size=self.ranks.world_size)
+        if not len(shard):  # torch.split would make it one batch of no images, which not every network takes
+            return
         for [(images, labels, _)] in _read_ahead(split, ([part] for part in torch.split(shard, EVALUATION_BATCH))):
             yield self._batch(self._to_device(images), self._to_device(labels))
 

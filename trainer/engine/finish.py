@@ -12,7 +12,7 @@ from trainer.engine.step import parameter_count
 from trainer.output.attempts import check_not_superseded
 from trainer.output.checkpoint import Checkpointer
 from trainer.output.report import write_report
-from trainer.output.results import read_metrics
+from trainer.output.results import FoldPlace, read_metrics
 from trainer.output.storage import write_json
 from trainer.runtime.distributed import Ranks
 from trainer.tasks.base import Task, TaskResults
@@ -21,8 +21,10 @@ from trainer.tasks.base import Task, TaskResults
 def finish(
     run: RunFile,
     *,
+    job_folder: Path,
     folder: Path,
     attempt: int,
+    fold: FoldPlace | None,
     state: TrainState,
     task: Task,
     checkpointer: Checkpointer,
@@ -32,14 +34,26 @@ def finish(
 
     With a validation split the best checkpoint is evaluated, else the last: nothing is selected on the test split.
     All ranks call it and return once rank 0 has written everything.
+
+    Args:
+        run: The job.
+        job_folder: Its results folder.
+        folder: Where the files land: the same, or the folder of a fold.
+        attempt: Number of this attempt; nothing is written once there is a newer one.
+        fold: Which fold of cross-validation this is, if it is one.
+        state: The trained network and where the run stands.
+        task: What was trained.
+        checkpointer: Where the best checkpoint is.
+        ranks: The group.
     """
     progress = state.progress
     if task.has_validation and progress.best_step not in (None, progress.step):
         state.model.load_state_dict(checkpointer.load(progress.best_step or 0).tensors["model"])
     results = task.test()
-    if ranks.is_first:
-        check_not_superseded(folder, attempt)
-        summary = {**_summary(run, state, task, results), **results.write(folder, read_metrics(folder))}
+    if ranks.is_first and results:
+        check_not_superseded(job_folder, attempt)
+        place = {"fold": fold.number} if fold else {}
+        summary = {**_summary(run, state, task, results), **place, **results.write(folder, read_metrics(folder))}
         write_report(folder, json.loads((folder / RUN_FILE).read_text()), summary)
         write_json(folder / SUMMARY_FILE, summary)
     ranks.barrier()
@@ -56,6 +70,7 @@ def _summary(run: RunFile, state: TrainState, task: Task, results: TaskResults) 
         "epochs_done": progress.epochs_closed,
         "steps": progress.step,
         "parameters": parameter_count(state.model.parameters()),
+        **({"code": {name: source.model_dump() for name, source in task.code.items()}} if task.code else {}),
         "checkpoint": {
             "step": progress.best_step if task.has_validation else progress.step,
             "selected_by": selected_by(task),

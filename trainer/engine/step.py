@@ -1,20 +1,17 @@
 """One optimizer step: forward, backward, unscale, clip, finite check, step."""
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config.train import TrainConfig
 from trainer.data.batch import Batch, StepBatches
+from trainer.engine.parallel import ParallelNetwork
 from trainer.engine.state import TrainState
 from trainer.exits import NonFiniteError
 from trainer.optim import build_optimizer, clip_gradients, learning_rate_factor, set_learning_rate
-from trainer.runtime.determinism import derive_seed
 from trainer.runtime.distributed import Ranks
 from trainer.runtime.precision import autocast
 from trainer.tasks.base import Task
@@ -51,15 +48,9 @@ class TrainStep:
 
     def _wrap(self) -> None:
         """Share gradients between ranks, of the parameters that are trainable now."""
-        state, ranks = self._state, self._ranks
-        self.network: nn.Module = state.model
-        if ranks.world_size > 1:
-            self.network = DistributedDataParallel(
-                state.model,
-                device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-            )
-        self._settled = ranks.world_size == 1
+        self.network = ParallelNetwork(self._config, self._state.model, self._ranks)
+        self._settled = not self.network.is_distributed
+        self._is_first = True
 
     def begin_epoch(self, epoch: int) -> None:
         """Unfreeze what learns from ``epoch`` (from 0) on; optimizer moments of what learned before stay."""
@@ -74,7 +65,7 @@ class TrainStep:
         if not self._settled:
             self._settle_buckets(batches.parts[0])
         step, steps = state.progress.step, config.epochs * self._steps_per_epoch
-        torch.manual_seed(derive_seed("step", config.seed, step, self._ranks.rank))  # dropout and its like
+        self.network.seed(config.seed, step)
         self._training_mode()
         state.optimizer.zero_grad(set_to_none=True)
         loss_sum = self._backward(batches, step / steps)
@@ -87,10 +78,13 @@ class TrainStep:
         state.scaler.update()
         state.loss.add(loss_sum, sum(batch.units for batch in batches.parts))
         state.progress.step += 1
+        if self._is_first:
+            self.network.warn_if_uncompiled()
+            self._is_first = False
         return StepResult(norm, config.optimizer.lr * factor)
 
     def _training_mode(self) -> None:
-        self.network.train()
+        self.network.module.train()
         self._state.freezing.hold()
 
     def _settle_buckets(self, batch: Batch) -> None:
@@ -103,7 +97,7 @@ class TrainStep:
         self._training_mode()
         buffers = [buffer.clone() for buffer in self._state.model.buffers()]
         with autocast(self._config, self._ranks.device):
-            loss = self._task.loss(self.network, batch, 0.0)
+            loss = self._task.loss(self.network.module, batch, 0.0)
         loss.backward()  # type: ignore[no-untyped-call]
         for buffer, before in zip(self._state.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
@@ -112,19 +106,13 @@ class TrainStep:
     def _backward(self, batches: StepBatches, progress: float) -> Tensor:
         total = torch.zeros((), device=self._ranks.device)
         for index, batch in enumerate(batches.parts):
-            with self._syncing(last=index == len(batches.parts) - 1):
+            with self.network.exchange(now=index == len(batches.parts) - 1):
                 with autocast(self._config, self._ranks.device):
-                    loss_sum = self._task.loss(self.network, batch, progress)
+                    loss_sum = self._task.loss(self.network.module, batch, progress)
                 scaled: Tensor = self._state.scaler.scale(loss_sum * (self._ranks.world_size / batches.units))
                 scaled.backward()  # type: ignore[no-untyped-call]
             total += loss_sum.detach()
         return total
-
-    def _syncing(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are exchanged once a step, with the last micro-batch."""
-        if isinstance(self.network, DistributedDataParallel) and not last:
-            return self.network.no_sync()
-        return nullcontext()
 
     def _check_finite(self, loss_sum: Tensor, norm: Tensor) -> None:
         """Stop before a non-finite gradient reaches the weights. The norm is equal on all ranks, so all stop."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from trainer.config.imports import ImportedModel
 from trainer.config.model import (
     ConvNet,
     EfficientNetLite,
@@ -18,6 +19,7 @@ from trainer.data.images import Shape
 from trainer.models.convnet import build_convnet
 from trainer.models.efficientnet_lite import build_efficientnet_lite0
 from trainer.models.feed_forward import build_feed_forward
+from trainer.models.imported import build_imported_model
 from trainer.models.torchvision_classifier import build_torchvision_classifier
 from trainer.models.transformer import build_transformer
 
@@ -38,6 +40,7 @@ MODELS: dict[type, ModelFamily] = {
     Transformer: ModelFamily(build_transformer),
     EfficientNetLite: ModelFamily(build_efficientnet_lite0, channels=3),
     TorchvisionClassifier: ModelFamily(build_torchvision_classifier, channels=3),
+    ImportedModel: ModelFamily(build_imported_model),
 }
 
 
@@ -55,6 +58,6 @@ def build_model(config: ImageModel, *, input_shape: Shape, classes: int) -> nn.M
         classes: How many logits it returns.
 
     Raises:
-        ConfigError: The network cannot take images of this size.
+        ConfigError: The network cannot take images of this size, or is the user's own and not what it has to be.
     """
     return MODELS[type(config)].build(config, input_shape, classes)

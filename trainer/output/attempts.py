@@ -15,6 +15,15 @@ def newest_attempt(folder: Path) -> int:
     return max((int(path.stem) for path in (folder / ATTEMPTS_DIR).glob("[0-9]*.json")), default=0)
 
 
+def newest_end(folder: Path) -> int | None:
+    """The exit code of the newest attempt; None while it runs, where it vanished, and where there is none."""
+    try:
+        record = json.loads((folder / ATTEMPTS_DIR / f"{newest_attempt(folder):04d}.json").read_text())
+    except FileNotFoundError:
+        return None
+    return record["end"] and int(record["end"]["code"])
+
+
 def lost_without_progress(folder: Path, checkpoint: str | None) -> int:
     """Attempts in a row, the newest last, that failed or vanished and left ``checkpoint`` the newest.
 

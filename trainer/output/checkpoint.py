@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from trainer.config.contract import BEST_FILE, CHECKPOINTS_DIR
+from trainer.config.contract import BEST_FILE, CHECKPOINTS_DIR, FOLDS_DIR
 from trainer.exits import StorageError
 from trainer.output.storage import (
     TEMPORARY_PREFIX,
@@ -54,6 +55,7 @@ class Checkpointer:
     """Writes, finds, verifies and expires the checkpoints of one results folder."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
+        self._root = folder
         self._folder = folder / CHECKPOINTS_DIR
         self._best_file = folder / BEST_FILE
         self._keep = keep
@@ -81,9 +83,7 @@ class Checkpointer:
     def _write_files(self, folder: Path, checkpoint: Checkpoint) -> None:
         for stem, tensors in checkpoint.tensors.items():
             try:
-                save_file(
-                    {name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"{stem}.safetensors"
-                )
+                save_file(_apart(tensors), folder / f"{stem}.safetensors")
             except SafetensorError as error:  # how the library reports a full disk
                 raise OSError(str(error)) from error
         (folder / STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, allow_nan=False))
@@ -146,9 +146,12 @@ class Checkpointer:
                 shutil.rmtree(self._path(newer))
 
     def newest_name(self) -> str | None:
-        """Name of the newest checkpoint's folder; not verified."""
-        steps = self.steps()
-        return self._path(steps[-1]).name if steps else None
+        """Name of the newest checkpoint's folder, of the last fold that has one in cross-validation; not verified."""
+        if steps := self.steps():
+            return self._path(steps[-1]).name
+        folds = sorted(self._root.glob(f"{FOLDS_DIR}/[0-9]*"), key=lambda path: int(path.name), reverse=True)
+        names = ((fold, Checkpointer(fold, keep=self._keep).newest_name()) for fold in folds)
+        return next((f"{FOLDS_DIR}/{fold.name}/{name}" for fold, name in names if name), None)
 
     def _path(self, step: int) -> Path:
         return self._folder / f"step-{step:08d}"
@@ -176,6 +179,17 @@ def _read(folder: Path) -> Checkpoint:
         return Checkpoint(int(state["step"]), tensors, state)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise StorageError(f"cannot read checkpoint {folder}: {error}") from error
+
+
+def _apart(tensors: Tensors) -> Tensors:
+    """``tensors``, contiguous and without shared memory, which the format has none of: tied weights are saved twice."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone(memory_format=torch.contiguous_format) if memory in seen else tensor.contiguous()
+        seen.add(memory)
+    return apart
 
 
 def _mark(path: Path) -> dict[str, int]:

@@ -6,16 +6,28 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.config import RunFile
-from trainer.config.contract import METRICS_FILE, PROGRESS_TAG, SUMMARY_FILE, TENSORBOARD_DIR, TIMING_FILE
-from trainer.output.attempts import now
+from trainer.config import CommandFile, RunFile
+from trainer.config.contract import METRICS_FILE, PROGRESS_TAG, RUN_FILE, SUMMARY_FILE, TENSORBOARD_DIR, TIMING_FILE
+from trainer.exits import Exit
+from trainer.output.attempts import newest_end, now
 from trainer.output.storage import storage_errors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+@dataclass(frozen=True)
+class FoldPlace:
+    """Which of the folds of a cross-validation is being trained."""
+
+    number: int
+    """From 0."""
+    count: int
+    """How many folds there are."""
 
 
 class RunWriter:
@@ -35,6 +47,7 @@ class RunWriter:
         batch_size: int,
         progress_seconds: float,
         stdout: int,
+        fold: FoldPlace | None = None,
     ) -> None:
         self._metrics_path = folder / METRICS_FILE
         with storage_errors(self._metrics_path):
@@ -47,6 +60,7 @@ class RunWriter:
         self._batch_size = batch_size
         self._progress_seconds = progress_seconds
         self._stdout = stdout
+        self._fold = fold
         self._last_progress = -math.inf
         self._window_start, self._window_step = time.monotonic(), step
         self._rate = 0.0
@@ -96,7 +110,8 @@ class RunWriter:
         if time.monotonic() - self._last_progress < self._progress_seconds and step < steps:
             return
         self._last_progress = time.monotonic()
-        line = {
+        later = (self._fold.count - 1 - self._fold.number) * steps if self._fold else 0
+        line: dict[str, Any] = {
             "attempt": self._attempt,
             "step": step,
             "steps": steps,
@@ -104,8 +119,10 @@ class RunWriter:
             "epochs": epochs,
             "loss": loss,
             "samples_per_second": round(self._rate, 1),
-            "eta_seconds": round((steps - step) * self._batch_size / self._rate, 1) if self._rate else None,
+            "eta_seconds": round((steps - step + later) * self._batch_size / self._rate, 1) if self._rate else None,
         }
+        if self._fold:
+            line |= {"fold": self._fold.number + 1, "folds": self._fold.count}
         os.write(self._stdout, f"{PROGRESS_TAG} {json.dumps(line)}\n".encode())
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -124,13 +141,20 @@ def _tensorboard(folder: Path, *, purge_step: int) -> "SummaryWriter":
     return SummaryWriter(str(folder), purge_step=purge_step)
 
 
-def is_complete(run: RunFile, folder: Path) -> bool:
-    """Whether this very job has already succeeded, with at least as many epochs."""
+def is_complete(run: RunFile | CommandFile, folder: Path) -> bool:
+    """Whether this very job has already succeeded, with at least as many epochs.
+
+    A script of the user's own may write its summary before it fails, so for that the attempt's end counts too.
+    """
     try:
-        summary = json.loads((folder / SUMMARY_FILE).read_text())
+        summary = (folder / SUMMARY_FILE).read_text()
+        if isinstance(run, CommandFile):
+            of_this_job = json.loads((folder / RUN_FILE).read_text())["digest"] == run.digest
+            return bool(of_this_job and newest_end(folder) == Exit.DONE)
     except FileNotFoundError:
         return False
-    return bool(summary["digest"] == run.digest and summary["epochs"] >= run.train.epochs)
+    known = json.loads(summary)
+    return bool(known["digest"] == run.digest and known["epochs"] >= run.train.epochs)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -53,9 +53,10 @@ def _path() -> Path | None:
     return KUBELET_PATH if KUBELET_PATH.exists() else None
 
 
-def _final_metrics(folder: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_bytes())["metrics"]
-    return metrics
+def _final_metrics(folder: Path) -> dict[str, Any] | None:
+    """Those of the summary; a script of the user's own may have written one without."""
+    metrics = json.loads((folder / SUMMARY_FILE).read_bytes()).get("metrics")
+    return metrics if isinstance(metrics, dict) else None
 
 
 def termination_message(

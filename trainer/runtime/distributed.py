@@ -13,21 +13,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import TCPStore  # torch.distributed has it too, without a type
 
 from trainer.exits import ConfigError, InfrastructureError
-
-# Gloo and NCCL report a lost peer as a plain RuntimeError; these are the words by which it is told from a bug.
-_PEER_LOST = (
-    "connection closed by peer",
-    "connection reset by peer",
-    "connection refused",
-    "broken pipe",
-    "timed out",
-    "timeout",
-    "socket closed",
-    "unhandled system error",
-    "remote process exited",
-    "read error",
-    "write error",
-)
+from trainer.runtime.lost_peer import says_peer_lost
 
 
 @dataclass(frozen=True)
@@ -84,12 +70,26 @@ class Ranks:
         """Each rank's CPU ``rows`` [n_r, k], with n_r differing between ranks."""
         if self.world_size == 1:
             return [rows]
-        counts = [int(count) for (count,) in self.gather([float(len(rows))])]
-        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
-        padded[: len(rows)] = rows
+        padded, counts = self._padded(rows)
         received = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(received, padded, group=self.control)
         return [row[:count] for row, count in zip(received, counts, strict=True)]
+
+    def gather_rows_at_first(self, rows: Tensor) -> list[Tensor] | None:
+        """The same on rank 0 alone, for rows that are too many for every rank's memory; None on the others."""
+        if self.world_size == 1:
+            return [rows]
+        padded, counts = self._padded(rows)
+        received = [torch.empty_like(padded) for _ in counts] if self.is_first else None
+        dist.gather(padded, received, dst=0, group=self.control)
+        return received and [row[:count] for row, count in zip(received, counts, strict=True)]
+
+    def _padded(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """``rows`` made as long as the longest of all ranks, and how many each rank has."""
+        counts = [int(count) for (count,) in self.gather([float(len(rows))])]
+        padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        return padded, counts
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -171,9 +171,6 @@ def as_infrastructure_error(error: BaseException) -> InfrastructureError | None:
     """The error as one of the infrastructure where its type or text says that a peer was lost; None otherwise."""
     if isinstance(error, dist.DistNetworkError | dist.DistStoreError | dist.DistBackendError):
         return InfrastructureError(f"{type(error).__name__}: {error}")
-    is_collective = isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in ("gloo", "nccl", "process group", "connect")
-    )
-    if is_collective and any(text in str(error).lower() for text in _PEER_LOST):
+    if isinstance(error, RuntimeError) and says_peer_lost(str(error)):
         return InfrastructureError(str(error))
     return None

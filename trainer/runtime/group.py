@@ -4,13 +4,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 from trainer.exits import Exit, from_wait_status
-from trainer.runtime.ranks import Rank, RankSettings, fork_rank
-from trainer.runtime.rendezvous import Generation
-from trainer.runtime.signals import LEAVE_SIGNAL, SignalInbox
+from trainer.runtime.ranks import Rank
+from trainer.runtime.signals import SignalInbox
 
 # How long to wait for the rank that really failed when the first to end only lost its peer.
 CAUSE_SECONDS = 5.0
@@ -21,45 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class RankGroup:
-    """Forked ranks that live and die together."""
+    """Ranks that live and die together."""
 
-    def __init__(
-        self,
-        generation: Generation,
-        *,
-        node: int,
-        logs: Path,
-        echo: bool,
-        inbox: SignalInbox,
-        main: Callable[[int], None],
-    ) -> None:
-        """Fork the ranks of ``node``; each runs ``main`` with a descriptor of the supervisor's stdout.
-
-        With ``echo`` what they print goes to that stdout too, tagged with the rank.
-        """
+    def __init__(self, ranks: list[Rank], *, leave_signal: signal.Signals, inbox: SignalInbox) -> None:
+        """``ranks`` have just been started; ``leave_signal`` is what asks one of them to save and leave."""
+        self._ranks = ranks
+        self._leave_signal = leave_signal
         self._inbox = inbox
         self._asked_to_leave = False
-        first_rank, count = generation.first_rank(node), generation.ranks_per_node
-        # Until a rank has its own handler, the request to leave must not kill it: it stays pending until then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {LEAVE_SIGNAL})
-        self._ranks = [
-            fork_rank(
-                RankSettings(
-                    rank=first_rank + local_rank,
-                    local_rank=local_rank,
-                    world_size=generation.world_size,
-                    local_world_size=count,
-                    address=generation.address,
-                    port=generation.port,
-                    log_file=logs / f"rank-{first_rank + local_rank}.log",
-                    echo=echo,
-                ),
-                inbox,
-                main,
-            )
-            for local_rank in range(count)
-        ]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {LEAVE_SIGNAL})
 
     def running(self) -> list[Rank]:
         """Ranks that have not ended."""
@@ -85,13 +51,15 @@ class RankGroup:
                 return
             for rank in self._ranks:
                 if rank.pid == pid and rank.exit_code is None:
-                    rank.close(from_wait_status(os.waitstatus_to_exitcode(status)))
+                    code = from_wait_status(os.waitstatus_to_exitcode(status))
+                    rank.close(code, asked_to_leave=self._asked_to_leave)
 
     def ask_to_leave(self) -> None:
         """Ask the ranks, once, to save after the step they are in, and leave."""
         if not self._asked_to_leave:
             log.info("the ranks are asked to finish their step, save and leave")
-            self._signal(LEAVE_SIGNAL)
+            for rank in self.running():
+                rank.send(self._leave_signal)  # not reaped yet, so the number is still its own
         self._asked_to_leave = True
 
     def stop_after_failure(self, failed: Rank) -> Rank:
@@ -105,14 +73,11 @@ class RankGroup:
         return failed
 
     def stop(self) -> None:
-        """End the ranks that still run: politely, then not."""
+        """End the ranks that still run, and what the others left running: politely, then not."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            self._signal(number)
+            for rank in self._ranks:
+                rank.stop(number)
             end = time.monotonic() + TERMINATE_SECONDS
             while self.running() and (left := end - time.monotonic()) > 0:
                 self._inbox.wait(left)
                 self.reap()
-
-    def _signal(self, number: signal.Signals) -> None:
-        for rank in self.running():
-            os.kill(rank.pid, number)  # not reaped yet, so the number is still its own

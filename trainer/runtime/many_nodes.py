@@ -7,6 +7,8 @@ Node 0 (worker-0) serves a store that outlives generations, through which the su
     waiting/<g>/<n>   a count that node n raises while it waits: so node 0 sees that it is alive
     ready/<g>         g begins: its nodes, where its ranks meet, and the number of their attempt
     grow/<g>          a node that came after that asks for a generation with it, once the ranks of g have saved
+    leave/<g>         a node that was asked to leave: the ranks of all nodes save
+    done/<g>/<n>      the ranks of node n are done
     over/<g>          generation g has ended or cannot go on
     end/<g>           why it ended, by the first node that knows a cause of its own
     verdict/<g>       node 0's decision: how the attempt is recorded and whether another follows
@@ -208,10 +210,32 @@ class ManyNodes:
         try:
             if not self._knows(generation) or self._is_set(f"over/{generation.number}"):
                 return Request.STOP
+            if self._is_set(f"leave/{generation.number}"):
+                return Request.LEAVE_TOO
             return Request.LEAVE if self._is_set(f"grow/{generation.number}") else Request.NONE
         except (RuntimeError, OSError):
             self._store = None
             return Request.NONE
+
+    def tell_leave(self, generation: Generation) -> None:
+        """Let the ranks of all nodes leave; those of a lost node 0 do not need to hear it."""
+        try:
+            if self._knows(generation):
+                self._connected().set(f"leave/{generation.number}", f"node {self._place.node} was asked to leave")
+        except (RuntimeError, OSError):
+            self._store = None
+
+    def all_done(self, generation: Generation) -> bool:
+        """Tell that the ranks here are done; whether those of all nodes are. False while the store is lost."""
+        try:
+            if not self._knows(generation):
+                return False
+            done = f"done/{generation.number}"
+            self._connected().set(f"{done}/{self._place.node}", "done")
+            return bool(self._connected().check([f"{done}/{node}" for node in generation.nodes]))
+        except (RuntimeError, OSError):
+            self._store = None
+            return False
 
     def settle(self, generation: Generation, end: dict[str, Any], *, is_consequence: bool) -> dict[str, Any]:
         """Publish this node's end unless it only follows from another's; the end that was published first."""

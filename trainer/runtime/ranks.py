@@ -1,4 +1,4 @@
-"""Ranks as forked children of the supervisor, which has everything imported already."""
+"""Ranks as children of the supervisor; those that train are forks of it, which has everything imported already."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,24 +21,47 @@ MAX_MESSAGE = 2000
 MAX_TRACEBACK_LINES = 15
 
 
+Words = dict[str, Any]
+"""What is known of a rank's end beside its exit code: exception, message, lines."""
+
+
 @dataclass
 class Rank:
     """A rank's process, as the supervisor sees it."""
 
     rank: int
     pid: int
-    error_pipe: int
+    explain: Callable[[int, bool], tuple[int, Words]]
+    """From the exit code, and whether it had been asked to leave, to the code that this stands for and its words."""
+    leads_group: bool = False
+    """Whether it leads a process group of its own, of what it started."""
     exit_code: int | None = None
     """128 + n for a death by signal n; None while it runs."""
-    error: dict[str, Any] = field(default_factory=dict)
-    """What the rank said of its end: exception, message, lines."""
+    error: Words = field(default_factory=dict)
+    """What the rank said of its end."""
 
-    def close(self, exit_code: int) -> None:
+    def close(self, exit_code: int, *, asked_to_leave: bool) -> None:
         """Note its end and read its last words."""
-        self.exit_code = exit_code
-        with os.fdopen(self.error_pipe, "rb") as pipe:
-            words = pipe.read()
-        self.error = json.loads(words) if words else {}
+        self.exit_code, self.error = self.explain(exit_code, asked_to_leave)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the rank alone; it must not have been reaped."""
+        os.kill(self.pid, number)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Send a signal to the rank and to what it started, of which some may outlive it.
+
+        The kernel hands out numbers in turn, so the one of a rank that has just been reaped is nobody else's yet. One
+        that ended well may have done so long ago, and is left alone.
+        """
+        if self.exit_code == Exit.DONE:
+            return
+        if self.leads_group:
+            with suppress(ProcessLookupError, PermissionError):  # nothing is left, or it has made no group yet
+                os.killpg(self.pid, number)
+                return
+        if self.exit_code is None:
+            os.kill(self.pid, number)
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,10 @@ class RankSettings:
     local_rank: int
     world_size: int
     local_world_size: int
+    group_rank: int
+    """Place of its node among those that take part."""
+    group_world_size: int
+    """How many nodes take part."""
     address: str
     """Host of the group's store."""
     port: int
@@ -60,8 +88,13 @@ class RankSettings:
         return {
             "RANK": str(self.rank),
             "LOCAL_RANK": str(self.local_rank),
+            "GROUP_RANK": str(self.group_rank),
+            "ROLE_RANK": str(self.rank),
+            "ROLE_NAME": "default",
             "WORLD_SIZE": str(self.world_size),
             "LOCAL_WORLD_SIZE": str(self.local_world_size),
+            "GROUP_WORLD_SIZE": str(self.group_world_size),
+            "ROLE_WORLD_SIZE": str(self.world_size),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
         }
@@ -74,7 +107,7 @@ def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], 
     pid = os.fork()
     if pid:
         os.close(writer)
-        return Rank(settings.rank, pid, reader)
+        return Rank(settings.rank, pid, lambda code, _: (code, _read_words(reader)))
     try:
         os.close(reader)
         die_with_parent(parent)
@@ -91,6 +124,21 @@ def fork_rank(settings: RankSettings, inbox: SignalInbox, main: Callable[[int], 
         traceback.print_exc()
     finally:
         os._exit(Exit.USER_EXCEPTION)
+
+
+def _read_words(pipe: int) -> Words:
+    with os.fdopen(pipe, "rb") as file:
+        words = file.read()
+    content: Words = json.loads(words) if words else {}
+    return content
+
+
+def send_output_to(log_file: Path) -> None:
+    """Send stdout and stderr, C code's too, to a rank's log."""
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 class _EchoingStream(io.TextIOBase):
@@ -116,10 +164,7 @@ class _EchoingStream(io.TextIOBase):
 def _redirect_output(settings: RankSettings) -> int:
     """Send stdout and stderr, C code's too, to the rank's log; return a descriptor of the old stdout."""
     stdout = os.dup(1)
-    log = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    send_output_to(settings.log_file)
     if settings.echo:
         tag = f"[rank {settings.rank}]"
         sys.stdout = _EchoingStream(sys.stdout, stdout, tag)
@@ -128,7 +173,7 @@ def _redirect_output(settings: RankSettings) -> int:
     return stdout
 
 
-def _outcome(main: Callable[[], None]) -> tuple[int, dict[str, Any]]:
+def _outcome(main: Callable[[], None]) -> tuple[int, Words]:
     try:
         main()
     except TrainingError as error:
@@ -154,7 +199,7 @@ def _code_of(error: BaseException) -> int:
     return Exit.USER_EXCEPTION
 
 
-def _words(error: BaseException) -> dict[str, Any]:
+def _words(error: BaseException) -> Words:
     lines = "".join(traceback.format_exception(error)).splitlines()[-MAX_TRACEBACK_LINES:]
     return {
         "exception": type(error).__name__,

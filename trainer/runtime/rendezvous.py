@@ -47,7 +47,7 @@ class Generation:
     port: int
     """Where the ranks' own store is served, by rank 0."""
     listener: socket.socket | None
-    """The bound socket of that store, on node 0."""
+    """The bound socket of that store, on node 0; nobody listens on it yet."""
 
     @property
     def world_size(self) -> int:
@@ -65,6 +65,8 @@ class Request(Enum):
     NONE = auto()
     LEAVE = auto()
     """Finish the step, save and leave: another node waits to take part."""
+    LEAVE_TOO = auto()
+    """The same, since another node was asked to leave."""
     STOP = auto()
     """Stop now: the generation is over, or cannot go on."""
 
@@ -81,6 +83,12 @@ class Rendezvous(Protocol):
 
     def request(self, generation: Generation) -> Request:
         """What another node wants; looked at about once a second."""
+
+    def tell_leave(self, generation: Generation) -> None:
+        """Let the ranks of all nodes leave, since this one was asked to."""
+
+    def all_done(self, generation: Generation) -> bool:
+        """Tell that the ranks here are done; whether those of all nodes are."""
 
     def settle(self, generation: Generation, end: dict[str, Any], *, is_consequence: bool) -> dict[str, Any]:
         """Tell how the generation ended here, and hear how it ended on the node that failed first."""
@@ -120,6 +128,13 @@ class OneNode:
         """There is nobody else."""
         return Request.NONE
 
+    def tell_leave(self, generation: Generation) -> None:
+        """Nobody listens."""
+
+    def all_done(self, generation: Generation) -> bool:  # noqa: ARG002
+        """There are no others."""
+        return True
+
     def settle(self, generation: Generation, end: dict[str, Any], *, is_consequence: bool) -> dict[str, Any]:  # noqa: ARG002
         """What is known here is all there is."""
         return end
@@ -133,8 +148,11 @@ class OneNode:
 
 
 def bind_store_socket(host: str) -> socket.socket:
-    """A listening socket on a free port, bound before the ranks are forked so that nobody else can take the port."""
+    """A socket on a free port, bound before the ranks are started so that nobody else is given the port.
+
+    A rank that serves its store on the port by itself can still bind it, as both allow the address to be reused.
+    """
     listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, 0))
-    listener.listen(128)
     return listener

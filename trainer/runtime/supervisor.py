@@ -1,5 +1,7 @@
 """The supervisor: starts the ranks of one node, starts them again after a crash, and records how it ended.
 
+What the ranks do, train a configuration or run a script of the user's own, is behind `Work`.
+
 torch's elastic agent is not used: it retries final errors, closes its rendezvous on every failure, lets restarted ranks
 meet in a dead generation's store, and waits a fixed 30 s for ranks that handle SIGTERM (docs/architecture.md). Ranks
 see the environment that torchrun would give them.
@@ -12,11 +14,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.config import RunFile
+from trainer.config import CommandFile, RunFile
 from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
-from trainer.exits import Exit
+from trainer.exits import Exit, TrainingError
 from trainer.output.attempts import Attempt, lost_without_progress, newest_attempt
-from trainer.output.checkpoint import Checkpointer
 from trainer.output.results import is_complete
 from trainer.output.storage import make_directory
 from trainer.output.termination import write_termination_message
@@ -27,6 +28,7 @@ from trainer.runtime.many_nodes import ManyNodes
 from trainer.runtime.memory import MemoryUse
 from trainer.runtime.rendezvous import Generation, OneNode, Place, Rendezvous, Request
 from trainer.runtime.signals import SignalInbox
+from trainer.runtime.work import Work, rank_settings
 
 # How long ranks may take to save after they were asked to leave; below the usual grace period of a pod.
 LEAVE_SECONDS = 50.0
@@ -39,14 +41,16 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Runs this node's ranks of one job until it is done, asked to leave, or beyond hope."""
 
-    def __init__(self, run: RunFile, folder: Path, *, place: Place, inbox: SignalInbox) -> None:
+    def __init__(
+        self, run: RunFile | CommandFile, folder: Path, *, work: Work, place: Place, inbox: SignalInbox
+    ) -> None:
         self._run = run
         self._folder = folder
+        self._work = work
         self._place = place
         self._inbox = inbox
-        self._checkpointer = Checkpointer(folder, keep=run.train.checkpoint.keep)
-        self._deadline = Deadline(run.train.restarts)
-        self._restarts = Bound(run.train.restarts)
+        self._deadline = Deadline(work.restarts)
+        self._restarts = Bound(work.restarts)
         self._rendezvous: Rendezvous = OneNode(place)
         if place.max_nodes > 1:
             self._rendezvous = ManyNodes(place, inbox, is_done=lambda: is_complete(run, folder))
@@ -65,12 +69,14 @@ class Supervisor:
         if end := self._given_up_before():
             return newest_attempt(self._folder), end
         while True:
-            before = self._checkpointer.newest_name()
+            before = self._work.newest_checkpoint()
             generation = self._rendezvous.join(self._begin_attempt, self._asked_to_leave)
             if generation is None:
                 return number, self._end_between_attempts()
             number = generation.attempt
-            end = self._settle(generation, self._watch(generation, self._start(generation)), before)
+            end = self._watch(generation, self._start(generation))
+            self._work.ended()
+            end = self._settle(generation, self._finish(generation) if end.code == Exit.DONE else end, before)
             self._report(number, end)
             if self._is_over(number, end):
                 return number, end
@@ -81,7 +87,7 @@ class Supervisor:
         """Node 0 of a pod: take over the count of restarts from supervisors that were killed with their containers."""
         if not self._place.is_first or self._run.namespace == LOCAL_NAMESPACE:
             return None
-        lost = lost_without_progress(self._folder, self._checkpointer.newest_name())
+        lost = lost_without_progress(self._folder, self._work.newest_checkpoint())
         if self._restarts.resume(lost):
             self._inbox.sleep(self._restarts.backoff() if lost else 0.0, unless=signal.SIGTERM)
             return None
@@ -116,7 +122,7 @@ class Supervisor:
                     str(rank): {"node": node, "local_rank": local_rank}
                     for rank, (node, local_rank) in enumerate(places)
                 },
-                "resumed_from": self._checkpointer.newest_name(),
+                "resumed_from": self._work.newest_checkpoint(),
                 "restart_of": earlier.number if earlier else None,
             },
         )
@@ -137,23 +143,12 @@ class Supervisor:
 
     def _start(self, generation: Generation) -> RankGroup:
         logs = make_directory(self._folder / LOGS_DIR / f"attempt-{generation.attempt}")
-
-        def rank_main(progress_fd: int) -> None:
-            from trainer.engine.run import RankTask, run_rank
-            from trainer.runtime.signals import LeaveRequest
-
-            leave = LeaveRequest()
-            listener = generation.listener
-            run_rank(RankTask(self._run, self._folder, generation.attempt, listener, progress_fd, leave))
-
-        self._memory = MemoryUse.now()
         in_pod = self._run.namespace != LOCAL_NAMESPACE
-        group = RankGroup(generation, node=self._place.node, logs=logs, echo=in_pod, inbox=self._inbox, main=rank_main)
-        if generation.listener:
-            generation.listener.close()
-        mine, all_ranks = generation.ranks_per_node, generation.world_size
-        log.info("attempt %d: %d of %d ranks started", generation.attempt, mine, all_ranks)
-        return group
+        settings = rank_settings(generation, node=self._place.node, logs=logs, echo=in_pod)
+        self._memory = MemoryUse.now()
+        ranks = self._work.start(generation, settings, self._inbox)
+        log.info("attempt %d: %d of %d ranks started", generation.attempt, len(ranks), generation.world_size)
+        return RankGroup(ranks, leave_signal=self._work.leave_signal, inbox=self._inbox)
 
     def _watch(self, generation: Generation, group: RankGroup) -> End:
         """Wait until all ranks have ended, one has failed, or we or another node must stop."""
@@ -166,15 +161,47 @@ class Supervisor:
                 break
             if leave_by is None and self._asked_to_leave():
                 group.ask_to_leave()
+                if not self._work.ranks_agree:
+                    self._rendezvous.tell_leave(generation)
                 leave_by = time.monotonic() + LEAVE_SECONDS
             request = self._rendezvous.request(generation)
-            if end := self._must_stop(request, leave_by):
+            if end := self._must_stop(request, leave_by) or self._look(generation):
                 group.stop()
                 return end
-            if request is Request.LEAVE:
+            if request in (Request.LEAVE, Request.LEAVE_TOO):
                 group.ask_to_leave()
             self._inbox.wait(self._next_wake(leave_by))
-        return self._saved(generation) if group.preempted() else End(Exit.DONE, "done")
+        if not group.preempted():
+            return End(Exit.DONE, "done")
+        group.stop()  # nothing that they left running may meet the next start
+        return self._saved(generation)
+
+    def _look(self, generation: Generation) -> End | None:
+        """See to the running ranks; why they must be stopped, if they must."""
+        try:
+            self._work.look(generation)
+        except TrainingError as error:
+            return End(error.code, str(error))
+        return None
+
+    def _finish(self, generation: Generation) -> End:
+        """All ranks here are done: wait for those of the other nodes, and until node 0 has recorded the success.
+
+        So no node ends well before the job is done: the operator takes the first one for the end of an elastic job.
+        """
+        while not (self._work.ranks_agree or is_complete(self._run, self._folder)):
+            if self._rendezvous.all_done(generation) and self._place.is_first:
+                try:
+                    self._work.finish(generation.attempt)
+                except TrainingError as error:
+                    return End(error.code, str(error), exception=type(error).__name__)
+                break
+            if end := self._must_stop(self._rendezvous.request(generation), None):
+                return end
+            if self._asked_to_leave():
+                return End(Exit.PREEMPTED, "asked to leave before the ranks of the other nodes were done")
+            self._inbox.wait(PEERS_SECONDS)
+        return End(Exit.DONE, "done")
 
     def _saved(self, generation: Generation) -> End:
         """The end of ranks that were asked to leave, here or on another node."""
@@ -196,6 +223,8 @@ class Supervisor:
         seconds = [moment - time.monotonic() for moment in moments]
         if self._place.max_nodes > 1:
             seconds.append(PEERS_SECONDS)
+        if self._work.look_seconds is not None:
+            seconds.append(self._work.look_seconds)
         return max(0.0, min(seconds)) if seconds else None
 
     def _settle(self, generation: Generation, end: End, before: str | None) -> End:
@@ -208,7 +237,7 @@ class Supervisor:
         if not self._place.is_first:
             return end if self._asked_to_leave() or end.code == Exit.DONE else self._hear_verdict(generation, end)
         if end.may_go_on and end.code != Exit.PREEMPTED:
-            end = self._beyond_retry(end, generation.attempt, progressed=self._checkpointer.newest_name() != before)
+            end = self._beyond_retry(end, generation.attempt, progressed=self._work.newest_checkpoint() != before)
         self._rendezvous.decide(generation, end.to_json())
         self._close_attempt(end)
         return end
@@ -225,7 +254,7 @@ class Supervisor:
         """Make a retryable end final once restarts are used up, or where another would end the same way."""
         again, self._was_out_of_memory = end.out_of_memory and self._was_out_of_memory, end.out_of_memory
         if again:
-            cause = f"{end.cause}, twice in a row: raise resources.memory, or lower train.batch_size"
+            cause = f"{end.cause}, twice in a row: raise resources.memory, or train with smaller batches"
             return replace(end, code=Exit.ATTEMPTS_EXHAUSTED, cause=cause)
         if self._restarts.allow(progressed=progressed):
             return end

@@ -1,13 +1,15 @@
 """What the engine asks of a task, so that it knows neither data nor models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
+from trainer.config.imports import Source
 from trainer.config.network import ImageNetwork, SequenceNetwork
 from trainer.data.batch import Batch, StepBatches
 
@@ -68,6 +70,8 @@ class Task(ABC):
 
     splits: Splits
     """The data."""
+    code: Mapping[str, Source] = MappingProxyType({})
+    """Files of the user's own code that it is made of, by module."""
 
     @property
     def training_samples(self) -> int:
@@ -111,8 +115,8 @@ class Task(ABC):
         """What it takes to use the network without the training configuration; every checkpoint keeps it."""
 
     @abstractmethod
-    def test(self) -> "TaskResults":
-        """Evaluate the test split and keep what was said of each sample; every rank calls it."""
+    def test(self) -> "TaskResults | None":
+        """Evaluate the test split and keep what was said of each sample; every rank calls it, rank 0 has results."""
 
 
 class TaskResults(ABC):
@@ -132,3 +136,30 @@ class TaskResults(ABC):
             folder: Results folder.
             metrics: Lines of metrics.jsonl.
         """
+
+
+class Folds(ABC):
+    """A task as many times as cross-validation has folds, each with other training and test samples."""
+
+    count: int
+    """How many folds."""
+
+    @abstractmethod
+    def task(self, fold: int) -> Task:
+        """Build the task of ``fold`` (from 0); every rank calls it."""
+
+    @abstractmethod
+    def write_splits(self, folder: Path) -> None:
+        """Write which fold tests which sample, or compare it with what an earlier attempt wrote. Rank 0 calls it.
+
+        Raises:
+            DataError: The samples are not those that the folds on disk were made of.
+        """
+
+    @abstractmethod
+    def summary(self, summaries: list[dict[str, Any]]) -> dict[str, Any]:
+        """The task's part of the summary of all folds, from each fold's summary.json."""
+
+    @abstractmethod
+    def write(self, folder: Path, summary: dict[str, Any]) -> None:
+        """Write the plots and tables of all folds together. Rank 0 calls it."""

@@ -15,12 +15,16 @@ from trainer.data.images import ImageSet, ImageSplits
 from trainer.data.load import load_images
 from trainer.data.loader import Loader
 from trainer.data.preprocess import Preprocess
+from trainer.data.transform import SampleTransform
 from trainer.losses import activation, build_loss
 from trainer.metrics import classification_summary
+from trainer.own_code.check import import_own_code
+from trainer.own_code.imports import sources
 from trainer.runtime.determinism import derive_seed
 from trainer.runtime.distributed import Ranks
 from trainer.tasks.base import Evaluation, Selection, Split, Task
 from trainer.tasks.classification_evaluator import Counts, Evaluator
+from trainer.tasks.classification_metrics import ClassificationMetrics
 from trainer.tasks.classification_results import ClassificationResults
 from trainer.tasks.image_network import build_image_network
 
@@ -30,15 +34,19 @@ class ImageClassificationTask(Task):
 
     selection: ClassVar[Selection] = Selection("accuracy", higher_is_better=True)
 
-    def __init__(self, config: ImageClassification, ranks: Ranks) -> None:
+    def __init__(self, config: ImageClassification, ranks: Ranks, splits: ImageSplits | None = None) -> None:
+        """Build the network for ``splits``, by default those that ``config.data`` says."""
         self._config = config
         self._ranks = ranks
-        self.splits: ImageSplits = load_images(
+        if config.imported:
+            import_own_code(config, ranks)
+        self.splits: ImageSplits = splits or load_images(
             config.data, local_rank=ranks.local_rank, local_ranks=ranks.local_world_size, barrier=ranks.barrier
         )
         memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.preprocess, self.model = self._build_network(memory_format)
-        self._criterion = build_loss(config.loss, self.splits.classes).to(ranks.device)
+        counts = torch.bincount(self.splits.train.labels, minlength=len(self.splits.classes)).tolist()
+        self._criterion = build_loss(config.loss, self.splits.classes, counts).to(ranks.device)
         self._loader = Loader(
             train=self.splits.train,
             preprocess=self.preprocess,
@@ -48,10 +56,13 @@ class ImageClassificationTask(Task):
             batch_size=config.batch_size,
             accumulate=config.accumulate,
             memory_format=memory_format,
+            transform=SampleTransform(config.data.transform, config.seed) if config.data.transform else None,
         )
         self._evaluator = Evaluator(
             config, self.model, self._loader, self._criterion, ranks, classes=len(self.splits.classes)
         )
+        if config.imported:
+            self.code = sources()
 
     def _build_network(self, memory_format: torch.memory_format) -> tuple[Preprocess, nn.Module]:
         config, splits, device = self._config, self.splits, self._ranks.device
@@ -106,13 +117,27 @@ class ImageClassificationTask(Task):
             std=tuple(splits.std),
             classes=splits.classes,
             activation=activation(self._config.loss),
+            code=dict(self.code),
         )
 
-    def test(self) -> ClassificationResults:
-        """Evaluate the test split, keeping each sample's prediction."""
-        counts, predictions = self._evaluator.with_predictions(self.splits.test)
+    def test(self) -> ClassificationResults | None:
+        """Evaluate the test split, keeping what was said of each sample on rank 0."""
+        test, classes, config = self.splits.test, self.splits.classes, self._config
+        counts, predictions = self._evaluator.with_predictions(test)
+        if predictions is None:
+            return None
+        metrics = ClassificationMetrics(
+            config.metrics,
+            seed=config.seed,
+            class_names=classes,
+            labels=test.labels.numpy(),
+            confusion=counts.confusion,
+            predictions=predictions,
+            histogram=counts.histogram,
+        )
         return ClassificationResults(
-            evaluation=self._evaluation(counts),
+            evaluation=Evaluation(counts.loss, metrics.scores),
+            metrics=metrics,
             confusion=counts.confusion,
             predictions=predictions,
             splits=self.splits,

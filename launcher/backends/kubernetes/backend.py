@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from launcher.backends.base import Copied, JobStatus, LogLine, Results, Submission
+from launcher.backends.folders import cache_folder
 from launcher.backends.kubernetes.api import Api
 from launcher.backends.kubernetes.client import Client, Timeouts
 from launcher.backends.kubernetes.deletion import wait_until_gone
@@ -134,7 +135,7 @@ class KubernetesBackend:
         ranks = job.nodes * job.ranks_per_node
         if rank is not None and not 0 <= rank < ranks:
             raise InvalidJob(f"job {name} has no rank {rank}; its ranks are 0 to {ranks - 1}")
-        choice = Choice(rank, job.ranks_per_node, tagged="command" not in job.spec or job.spec["command"] is None)
+        choice = Choice(rank, job.ranks_per_node, tagged=not job.runs_under_torchrun)
         logs = JobLogs(self._api, job, choice)
         pods = self._pods(job, choice)
         if not pods and self._view.state(job).is_over:
@@ -203,6 +204,12 @@ class KubernetesBackend:
             results = without_reader(error, job, self._view.pods(job) or ())
             self._say(f"only the final metrics: you may not {error.request.verb} {error.request.kind} to read the rest")
             return results
+
+    def local_copy(self, name: str, path: str) -> Path | None:
+        """A copy in the user's cache folder, made anew each time."""
+        job = self._view.job(name)
+        folder = cache_folder() / "results" / job.namespace / job.name
+        return folder / path if ResultsReader(self._api, job).fetch_one(path, folder) else None
 
     def fetch(self, name: str, folder: Path) -> Copied:
         """Copy the results folder's files through a pod."""

@@ -161,7 +161,7 @@ class Choice:
     rank: int | None = None
     ranks_per_node: int = 1
     tagged: bool = True
-    """Whether the pods mark the lines of their ranks; a script of the user's own does not."""
+    """Whether the pods mark all lines of their ranks; under torchrun some have no mark."""
 
     def wants_pod(self, index: int) -> bool:
         """Whether a pod holds wanted lines."""

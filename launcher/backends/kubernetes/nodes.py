@@ -70,10 +70,10 @@ class Nodes:
             pods = self._api.list(POD, fields="status.phase!=Succeeded,status.phase!=Failed").items
         except ApiError:
             return  # only a courtesy
-        free = free_shares(nodes, pods, spec.resources.gpu_resource, placement.ranks_per_node)
+        free = free_shares(nodes, pods, spec.resources.gpu_resource, placement.gpus_per_node)
         if free < placement.nodes:
             self._say(
-                f"there is room for {free} of {placement.nodes} pods of {placement.ranks_per_node} GPUs now: "
+                f"there is room for {free} of {placement.nodes} pods of {placement.gpus_per_node} GPUs now: "
                 f"the job waits for the rest"
             )
 

@@ -1,6 +1,7 @@
 """What pods say: why they wait, how they ended, and which of their ends caused the others."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,10 @@ KILLED = 137
 _CONSEQUENCES = (Exit.INFRASTRUCTURE, Exit.PREEMPTED)
 # An earlier end, in a container that was restarted since, explains only what followed soon.
 _RELATED = timedelta(minutes=5)
+# What Python says where it finds no trainer or is too old for it, and a container's runtime where it finds no Python.
+_NO_TRAINER = re.compile(
+    r': No module named trainer(\.__main__;.*)?$|^Unknown option: -P$|exec: "python": executable file not found', re.M
+)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -179,12 +184,15 @@ def _when_failed(pod: Object) -> datetime:
 
 def _end(pod: Object, terminated: Object, *, is_final: bool) -> End:
     code = int(terminated.get("exitCode") or 0)
-    words = _read(str(terminated.get("message") or ""))
+    message = str(terminated.get("message") or "")
+    words = _read(message)
     cause, rank, lines, attempt = (words.get(key) for key in ("cause", "rank", "lines", "attempt"))
     if terminated.get("reason") == "OOMKilled" and not cause:  # a supervisor that lived to write knows more
         cause = _out_of_memory(pod)
+    elif not cause and _NO_TRAINER.search(message):
+        cause = "the image holds no trainer: build it FROM the trainer's, or give the command `runner: torchrun`"
     elif terminated.get("reason") not in (None, "", "Error", "Completed") and not cause:
-        cause = _joined(str(terminated["reason"]), "" if lines else str(terminated.get("message") or ""))
+        cause = _joined(str(terminated["reason"]), "" if lines else message)
     return End(
         pod=name_of(pod),
         index=index_of(pod),

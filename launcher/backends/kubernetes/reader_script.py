@@ -90,8 +90,8 @@ def pace(count: int) -> None:
         time.sleep(ahead)
 
 
-def main(mode: str, root: str, first: str = "", offset: str = "0") -> None:
-    """``list`` and the summary, ``fetch`` of everything, or ``aside``: rename the folder.
+def main(mode: str, root: str, first: str = "", offset: str = "0", only: str = "") -> None:
+    """``list`` and the summary, ``fetch`` of everything or of the file ``only``, or ``aside``: rename the folder.
 
     The first two may go on where an earlier pod was cut off: in the file ``first`` at ``offset``, or after it with -1.
     """
@@ -102,7 +102,7 @@ def main(mode: str, root: str, first: str = "", offset: str = "0") -> None:
         say("@moved", json.dumps(os.path.basename(aside(root))))
         say("@end")
         return
-    files = walk(root)
+    files = [file for file in walk(root) if only in ("", file[0])]
     say("@begin", json.dumps({"files": len(files), "bytes": sum(size for _, size in files)}))
     if mode == "list":
         for start in range(0, len(files), BATCH):

@@ -13,7 +13,7 @@ DIGEST = PREFIX + "spec-digest"
 RUN = PREFIX + "run"
 """On the pod template: the run file, which reaches the trainer through the downward API."""
 SPEC = PREFIX + "spec"
-"""The spec of a job without a run file."""
+"""The spec of a job without a run file: a script under torchrun."""
 CANCELLED = PREFIX + "cancelled"
 """When somebody cancelled the job."""
 SUBMISSION = PREFIX + "submission"
@@ -84,8 +84,8 @@ class Job:
         return found
 
     @property
-    def runs_a_script(self) -> bool:
-        """Whether it runs a script of the user's under torchrun, not the trainer."""
+    def runs_under_torchrun(self) -> bool:
+        """Whether torchrun runs a script of the user's, and no supervisor of ours."""
         return RUN not in (self.template.get("metadata", {}).get("annotations") or {})
 
     @property

@@ -74,18 +74,24 @@ class ResultsReader:
             raise LauncherError(f"job {self._job.name} has written nothing to {self._job.results} yet")
         return sink
 
+    def fetch_one(self, path: str, folder: Path) -> bool:
+        """Copy one file into ``folder``; False where the results have none of that name."""
+        sink = FolderSink(folder)
+        self._read(Frames(sink), "fetch", only=path)
+        return sink.written == [path]
+
     def set_aside(self) -> str | None:
         """Rename the folder; its new name as a person finds it, or None where there is no folder."""
         frames = Frames(MemorySink())
         self._read(frames, "aside")
         return f"{self._job.results.rpartition('/')[0]}/{frames.moved_to}" if frames.moved_to else None
 
-    def _read(self, frames: Frames, mode: str) -> None:
+    def _read(self, frames: Frames, mode: str, *, only: str = "") -> None:
         """Read to the end, going on in a new pod where one was cut off."""
         tries, before = 0, -1
         while True:
             try:
-                with self._pod(mode, frames) as pod, self._log(pod) as lines:
+                with self._pod(mode, frames, only) as pod, self._log(pod) as lines:
                     return frames.read(lines)
             except (Interrupted, Broken) as interruption:
                 tries, before = (0 if frames.progress > before else tries + 1), frames.progress
@@ -97,10 +103,10 @@ class ResultsReader:
         return self._api.pod_log(name_of(pod), self._job.namespace, {"container": CONTAINER, "follow": "true"})
 
     @contextmanager
-    def _pod(self, mode: str, frames: Frames) -> Iterator[Object]:
+    def _pod(self, mode: str, frames: Frames, only: str) -> Iterator[Object]:
         """A reader pod that has started; deleted in any case."""
         name = f"{self._job.name[:40]}-results-{secrets.token_hex(4)}"
-        arguments = [mode, self._job.results_folder, frames.path, str(frames.offset)]
+        arguments = [mode, self._job.results_folder, frames.path, str(frames.offset), only]
         manifest = reader_pod(self._job, name, arguments, read_only=mode != "aside")
         try:
             self._api.create(POD, manifest, self._job.namespace)

@@ -36,7 +36,7 @@ class Facts:
     events: tuple[Object, ...] | None = None
     """Of the job, and of pods that wait; None where they were not read."""
     logs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Pod -> the end of its log, of failed pods that ran a script of the user's."""
+    """Pod -> the end of its log, of failed pods that ran a script under torchrun."""
     now: datetime
 
 

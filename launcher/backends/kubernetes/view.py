@@ -112,7 +112,7 @@ class View:
 
     def _logs_of_failed(self, job: Job, pods: Iterable[Object]) -> dict[str, tuple[str, ...]]:
         """What scripts wrote last: unlike the trainer's, their termination messages do not hold the exception."""
-        if not (job.runs_a_script and job.condition("Failed")):
+        if not (job.runs_under_torchrun and job.condition("Failed")):
             return {}
         failed = [end.pod for end in sorted(ends(pods), key=lambda end: end.when) if end.code]
         return {

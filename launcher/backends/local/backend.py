@@ -60,8 +60,11 @@ class LocalBackend:
 
     def submit(self, spec: JobSpec, placement: Placement, *, fresh: bool) -> Submission:
         """Start or continue the job, or find that there is nothing to do."""
+        return self._submit(spec, placement, fresh=fresh, directory=Path.cwd())
+
+    def _submit(self, spec: JobSpec, placement: Placement, *, fresh: bool, directory: Path) -> Submission:
         folder = JobFolder(self._jobs / spec.name)
-        submitter = Submitter(folder, spec, start_command=self._start_command, say=self._say)
+        submitter = Submitter(folder, spec, directory=directory, start_command=self._start_command, say=self._say)
         try:
             self._jobs.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -140,7 +143,9 @@ class LocalBackend:
             raise LauncherError(
                 f"job {name} was submitted by another version of the launcher; submit its file again to go on"
             ) from error
-        return self.submit(spec, Placement(nodes=1, ranks_per_node=record.ranks), fresh=False)
+        directory = Path(record.directory) if record.directory else Path.cwd()
+        placement = Placement(nodes=1, ranks_per_node=record.ranks)
+        return self._submit(spec, placement, fresh=False, directory=directory)
 
     def delete(self, name: str, *, grace_seconds: float) -> str:
         """Stop and forget the job; its folder. Of a job that was deleted before nothing changes."""
@@ -168,6 +173,11 @@ class LocalBackend:
             summary=folder.summary() if succeeded else None,
             files=tuple(sorted(str(path) for path in paths if not path.name.startswith(".tmp-"))),
         )
+
+    def local_copy(self, name: str, path: str) -> Path | None:
+        """The file itself."""
+        file = Path(self.results(name).path) / path
+        return file if file.is_file() else None
 
     def fetch(self, name: str, folder: Path) -> Copied:
         """Copy the job's folder."""

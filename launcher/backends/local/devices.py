@@ -17,6 +17,13 @@ def cuda_devices(environment: Mapping[str, str] = os.environ) -> int:
     return present if visible is None else _count_visible(visible, present, listing)
 
 
+def first_devices(count: int, environment: Mapping[str, str] = os.environ) -> str:
+    """The value of ``CUDA_VISIBLE_DEVICES`` that leaves the first ``count`` of those visible now."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(count)) if visible is None else (part.strip() for part in visible.split(","))
+    return ",".join(list(names)[:count])
+
+
 def _count_visible(visible: str, present: int, listing: str) -> int:
     """As CUDA reads the variable: numbers or UUIDs (or their beginnings), and the first unknown one ends the list."""
     count = 0

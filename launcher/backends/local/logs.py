@@ -1,6 +1,7 @@
 """Reading logs that are still being written: whole lines, from where the last look ended."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from launcher.backends.base import LogLine
 from trainer.config.contract import PROGRESS_TAG
 
 BLOCK = 1 << 16
+# A script prints its progress lines among others. They are not shown, so more lines than wanted are looked at.
+PROGRESS_SHARE = 4
 
 
 class GrowingFile:
@@ -70,7 +73,7 @@ def _last_byte_is_newline(path: Path, size: int) -> bool:
 
 
 def is_progress(line: str) -> bool:
-    """Whether a line of the supervisor's log is a progress line of rank 0."""
+    """Whether a line is meant for `launcher status` rather than for people."""
     return line.startswith(PROGRESS_TAG + " ")
 
 
@@ -121,10 +124,11 @@ class RankLogs:
             if self._rank in (None, rank) and rank not in self._files:
                 self._files[rank] = GrowingFile(path)
                 if self._tail is not None:
-                    self._files[rank].skip_to_tail(self._tail)
-        self._tail = None  # a rank that joins later is shown from its start
+                    self._files[rank].skip_to_tail(self._tail * PROGRESS_SHARE)
+        tail, self._tail = self._tail, None  # a rank that joins later is shown from its start
         for rank, file in sorted(self._files.items()):
-            for text in file.new_lines(at_end=at_end):
+            shown: Iterable[str] = (line for line in file.new_lines(at_end=at_end) if not is_progress(line))
+            for text in shown if tail is None else deque(shown, maxlen=tail):
                 yield LogLine(source=f"rank {rank}", text=text)
 
 

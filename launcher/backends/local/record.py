@@ -36,6 +36,8 @@ class JobRecord(_Read):
     process_started: float
     """Creation time of the process (psutil, seconds): tells it from a later one with the same pid."""
     submitted: AwareDatetime
+    directory: str | None = None
+    """Where it was submitted from, and where a script of its own is looked for."""
     cancelled: bool = False
     suspended: bool = False
     attempts_before: int = 0

@@ -5,19 +5,21 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from launcher.backends.base import State
 from launcher.backends.local import files, process
-from launcher.backends.local.devices import cuda_devices
+from launcher.backends.local.command import localize_command
+from launcher.backends.local.devices import cuda_devices, first_devices
 from launcher.backends.local.record import JobFolder, JobRecord
 from launcher.backends.local.view import epochs_done, is_alive, status_of
-from launcher.backends.local.volumes import localize
+from launcher.backends.local.volumes import localize, with_folders_from
 from launcher.errors import BackendUnusable, DoesNotFit, InvalidJob, LauncherError
 from launcher.job.digest import diff, digest
 from launcher.job.placement import Placement
 from launcher.job.spec import JobSpec
-from trainer.config import RunFile, Train
+from trainer.config import CommandFile, RunFile
 from trainer.config.contract import LOCAL_NAMESPACE, LOGS_DIR
 
 Outcome = Literal["created", "resumed", "unchanged", "already done"]
@@ -30,16 +32,18 @@ class Submitter:
     """One submit into one folder. The caller holds the lock on all of the folder's siblings."""
 
     def __init__(
-        self, folder: JobFolder, spec: JobSpec, *, start_command: Sequence[str], say: Callable[[str], None]
+        self,
+        folder: JobFolder,
+        spec: JobSpec,
+        *,
+        directory: Path,
+        start_command: Sequence[str],
+        say: Callable[[str], None],
     ) -> None:
-        if spec.train is None:
-            raise BackendUnusable(
-                "command: the local backend runs `train:` jobs in this version\n"
-                "describe the training under `train:`, or run your script with torchrun"
-            )
+        """``directory`` is where relative paths of the job start, and where a script of the user's own runs."""
         self._folder = folder
         self._spec = spec
-        self._train: Train = spec.train
+        self._directory = directory
         self._digest = digest(spec)
         self._start_command = start_command
         self._say = say
@@ -111,18 +115,24 @@ class Submitter:
 
     def _say_if_epochs_differ(self, record: JobRecord) -> None:
         planned = (record.spec.get("train") or {}).get("epochs")
-        if planned is not None and self._train.epochs > planned:
-            self._say(f"it runs to epoch {planned}; submit again when it is over to go on to {self._train.epochs}")
+        wanted = self._spec.train.epochs if self._spec.train else 0
+        if planned is not None and wanted > planned:
+            self._say(f"it runs to epoch {planned}; submit again when it is over to go on to {wanted}")
 
     def _is_done(self, record: JobRecord) -> bool:
         succeeded = status_of(self._folder, record).state is State.SUCCEEDED
-        return succeeded and self._train.epochs <= epochs_done(self._folder)
+        return succeeded and (self._spec.train is None or self._spec.train.epochs <= epochs_done(self._folder))
 
     def _start(self, placement: Placement) -> None:
-        if importlib.util.find_spec("torch") is None:
+        if self._spec.train and importlib.util.find_spec("torch") is None:
             raise BackendUnusable(
                 "PyTorch is not installed here, and the local backend trains with it\n"
                 "install it with: pip install 'pytorchjob-launcher[trainer]'"
+            )
+        if self._spec.train and self._spec.train.logging.mlflow and importlib.util.find_spec("mlflow") is None:
+            raise InvalidJob(
+                "train.logging.mlflow: MLflow is not installed here\n"
+                "install it with: pip install 'pytorchjob-launcher[mlflow]'"
             )
         environment = {**self._variables(), **self._devices()}
         run_file = self._run_file()
@@ -134,7 +144,7 @@ class Submitter:
         arguments = ["--run-file", folder.submitted_file, "--results", folder.path, "--nproc", placement.ranks]
         started = process.spawn(
             [*self._start_command, *map(str, arguments)],
-            folder=folder.path,
+            folder=folder.path if self._spec.train else self._directory,
             log=folder.supervisor_log,
             environment=environment,
         )
@@ -146,6 +156,7 @@ class Submitter:
             pid=started.pid,
             process_started=started.created,
             submitted=datetime.now(UTC),
+            directory=str(self._directory),
             attempts_before=before,
             log_before=log_before,
         )
@@ -168,27 +179,36 @@ class Submitter:
     def _devices(self) -> dict[str, str]:
         """The environment that gives the ranks their devices, or none."""
         wanted = self._spec.total_gpus
-        if wanted == 0 and self._train.device == "cuda":
+        device = self._spec.train.device if self._spec.train else "auto"
+        if wanted == 0 and device == "cuda":
             raise InvalidJob("train.device: cuda needs gpus >= 1; set `gpus:`, or `device: auto`")
         if wanted == 0:
             return NO_DEVICES
         present = cuda_devices()
-        if present == 0 and self._train.device != "cuda":
-            self._say(f"no CUDA device here: training on {wanted} CPU {'rank' if wanted == 1 else 'ranks'} instead")
+        if present == 0 and device != "cuda":
+            ranks = self._spec.ranks
+            self._say(f"no CUDA device here: training on {ranks} CPU {'rank' if ranks == 1 else 'ranks'} instead")
             return NO_DEVICES
+        if present == 1 and self._spec.is_one_process and wanted > 1:
+            self._say(f"one CUDA device here: data-parallel runs on that one instead of {wanted}")
+            wanted = 1
         if present < wanted:
             raise DoesNotFit(
                 f"gpus: the job wants {wanted}, this machine shows {present} (nvidia-smi, CUDA_VISIBLE_DEVICES)\n"
-                f"use --gpus {present}" + (", or --gpus 0 to train on CPUs" if self._train.device != "cuda" else "")
+                f"use --gpus {present}" + (", or --gpus 0 to train on CPUs" if device != "cuda" else "")
             )
-        return {}
+        # Ranks take a device each; one process for all takes every device that it sees.
+        return {"CUDA_VISIBLE_DEVICES": first_devices(wanted)} if self._spec.is_one_process else {}
 
-    def _run_file(self) -> RunFile:
-        return RunFile(
-            job=self._spec.name,
-            namespace=LOCAL_NAMESPACE,
-            digest=self._digest,
-            spec=self._spec.model_dump(mode="json"),
-            image=None,
-            train=localize(self._spec, self._train),
-        )
+    def _run_file(self) -> RunFile | CommandFile:
+        known: dict[str, Any] = {
+            "job": self._spec.name,
+            "namespace": LOCAL_NAMESPACE,
+            "digest": self._digest,
+            "spec": self._spec.model_dump(mode="json"),
+        }
+        spec = with_folders_from(self._spec, self._directory)
+        if spec.train:
+            return RunFile(**known, train=localize(spec, spec.train))
+        command = localize_command(spec, self._directory, {**os.environ, **self._variables()})
+        return CommandFile(**known, command=command, restarts=self._spec.restarts)

@@ -6,6 +6,7 @@ from launcher.backends.local.logs import last_words, newest_progress_line
 from launcher.backends.local.record import JobFolder, JobRecord
 from launcher.backends.local.status import Facts, judge
 from trainer.config.contract import LOCAL_NAMESPACE
+from trainer.exits import Exit
 
 LAST_WORDS = 10
 
@@ -28,7 +29,7 @@ def gather(folder: JobFolder, record: JobRecord) -> Facts:
     alive = is_alive(record)
     newest = folder.newest_attempt()
     attempt = folder.attempt(newest) if newest > record.attempts_before else None
-    is_complete = not alive and epochs_done(folder) >= _epochs_wanted(record)
+    is_complete = not alive and _is_complete(folder, record)
     said = () if alive or is_complete else last_words(folder.supervisor_log, after=record.log_before, count=LAST_WORDS)
     return Facts(
         alive=alive,
@@ -38,6 +39,15 @@ def gather(folder: JobFolder, record: JobRecord) -> Facts:
         is_complete=is_complete,
         last_words=said,
     )
+
+
+def _is_complete(folder: JobFolder, record: JobRecord) -> bool:
+    """Whether all that was asked for is done; a script may write its summary before it fails."""
+    if record.spec.get("command") is None:
+        return epochs_done(folder) >= _epochs_wanted(record)
+    newest = folder.attempt(folder.newest_attempt())
+    ended_well = newest is not None and newest.end is not None and newest.end.code == Exit.DONE
+    return ended_well and folder.summary() is not None
 
 
 def epochs_done(folder: JobFolder) -> int:

@@ -1,4 +1,4 @@
-"""Classification metrics as counts: one confusion matrix that ranks can add up, and numbers derived from it.
+"""Confusion counts that ranks can add up, and what follows from them: accuracy, precision, recall, F1, averages.
 
 Definitions follow scikit-learn's with ``labels=range(K)`` and ``zero_division=0``: a class that occurs neither among
 labels nor predictions counts as 0.0 in the macro average.
