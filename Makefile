@@ -59,7 +59,7 @@ test-full: lint $(TOOLS)  ## Everything, with the long training and fault tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(BY_ITSELF)
 
 test-cluster: $(READY)  ## Tests on a real cluster: PROVIDER=one-node (root, Debian) or kind (Docker), or KUBECONFIG's
-	$(BIN)/python -m tests.cluster test
+	$(BIN)/python -m pytest tests/cluster
 
 cluster-up: $(READY)  ## Bring that cluster up and keep it, or its image up to date; down: .venv/bin/python -m tests.cluster down
 	$(BIN)/python -m tests.cluster up

@@ -16,16 +16,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Cluster tests that ask for no GPU, or for half of them and wait; they run beside the others.
-CLUSTER_BESIDE = (
-    "test_kubelet_facts.py",
-    "test_operator_facts.py",
-    "test_operator_states.py",
-    "test_webhook.py",
-    "test_disturbances.py",
-)
-
-
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Tests of a group run one after the other on one worker.
 
@@ -38,12 +28,8 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has n
 
 def group(file: str) -> str:
     """A file's tests share fixtures; those of the API server start it once; cluster tests share a node and its GPUs."""
-    folder, _, name = file.removeprefix("tests/").rpartition("/")
-    if folder == "api":
-        return folder
-    if folder == "cluster":
-        return "cluster, beside" if name in CLUSTER_BESIDE else "cluster, users"
-    return file
+    folder = file.removeprefix("tests/").rpartition("/")[0]
+    return folder if folder in ("api", "cluster") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:

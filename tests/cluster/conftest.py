@@ -18,20 +18,13 @@ _MISSING = pytest.StashKey[str]()
 _OURS = pytest.StashKey[bool]()
 # Two cores train, serve the API and run the tests; a hung test is one that takes longer than this.
 _SECONDS_A_TEST = 600
-# What takes all GPUs of the node, and runs before a test of the other group (tests/conftest.py) asks for some.
-_FIRST = "test_job_life"
-_LAST = "test_disturbances"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test of this folder its time limit, and its place."""
-    ours = [index for index, item in enumerate(items) if Path(__file__).parent in item.path.parents]
-    tests = sorted(
-        (items[index] for index in ours), key=lambda item: (item.path.stem != _FIRST, item.path.stem == _LAST)
-    )
-    for index, item in zip(ours, tests, strict=True):
-        item.add_marker(pytest.mark.timeout(_SECONDS_A_TEST))
-        items[index] = item
+    """Give each test of this folder its time limit."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_SECONDS_A_TEST))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -43,22 +36,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         provider = providers.provider(providers.default())
         found = provider.running()
-        if found is None and hasattr(config, "workerinput"):
-            raise pytest.UsageError(
-                "workers share a cluster that runs: python -m tests.cluster test, or make cluster-up"
-            )
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             cluster = found or provider.start()
     except ToolMissing as reason:
         config.stash[_MISSING] = str(reason)
         return
     config.stash[_CLUSTER], config.stash[_OURS] = cluster, found is None
-    if not _is_worker(config):  # else two would create them at once
-        install_roles(cluster)
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
+    install_roles(cluster)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

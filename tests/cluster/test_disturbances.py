@@ -100,13 +100,7 @@ DISTURBANCES = {
 }
 
 
-# These disturb other jobs, too.
-ALONE = ("drain of the node", "restart of the operator", "restart of the API server")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.alone) if name in ALONE else name for name in DISTURBANCES]
-)
+@pytest.mark.parametrize("name", DISTURBANCES)
 def test_a_job_disturbed_at_three_random_steps_ends_byte_equal(
     name: str, jobs: Jobs, cluster: Cluster, undisturbed: Callable[[int], Path]
 ) -> None:
